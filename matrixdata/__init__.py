@@ -1,0 +1,1 @@
+"""matrixdata: Matrix rooms as synced, schema-validated JSON collections."""

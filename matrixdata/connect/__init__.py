@@ -1,0 +1,1 @@
+"""The public entrance: connect(), LocalServer, profiles and the blocking faces."""

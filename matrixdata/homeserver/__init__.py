@@ -1,0 +1,1 @@
+"""The embedded homeserver: a private Synapse on loopback, as a process of its own."""

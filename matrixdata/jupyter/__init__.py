@@ -1,0 +1,1 @@
+"""What notebooks add: display and the nested-loop opt-in."""

@@ -1,0 +1,9 @@
+"""Plain values that every layer speaks: records, positions, problems. Pure: no I/O, no clock."""
+
+from matrixdata.model.completeness import Completeness
+from matrixdata.model.json import JSON, JSONObject
+from matrixdata.model.position import Position
+from matrixdata.model.problem import Problem
+from matrixdata.model.record import InvalidRecord, Record, RowState
+
+__all__ = ["JSON", "Completeness", "InvalidRecord", "JSONObject", "Position", "Problem", "Record", "RowState"]

@@ -1,0 +1,54 @@
+"""What a result lacks, counted: shown wherever the result is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Rows that a result lacks or holds provisionally.
+
+    Attributes:
+        gaps: stretches of history in the queried time that were not yet fetched from the server.
+        undecryptable: events without a key yet.
+        invalid: quarantined events, listed by `collection.invalid()`.
+        pending: rows included that have not yet been seen to arrive at the server.
+        fresh: the replica held all the server had when the query was asked.
+    """
+
+    gaps: int = 0
+    undecryptable: int = 0
+    invalid: int = 0
+    pending: int = 0
+    fresh: bool = True
+
+    @property
+    def complete(self) -> bool:
+        """True when no row is missing: no gap, nothing undecryptable, and fresh."""
+        return self.gaps == 0 and self.undecryptable == 0 and self.fresh
+
+    def as_dict(self) -> dict[str, int | bool]:
+        """The counts as plain values, for `DataFrame.attrs` and JSON."""
+        return {
+            "complete": self.complete,
+            "gaps": self.gaps,
+            "undecryptable": self.undecryptable,
+            "invalid": self.invalid,
+            "pending": self.pending,
+            "fresh": self.fresh,
+        }
+
+    def __str__(self) -> str:
+        parts = []
+        if self.gaps:
+            parts.append(f"{self.gaps} gap{'s' * (self.gaps > 1)} in the history; call collection.sync()")
+        if self.undecryptable:
+            parts.append(f"{self.undecryptable} undecryptable")
+        if self.invalid:
+            parts.append(f"{self.invalid} quarantined; see collection.invalid()")
+        if self.pending:
+            parts.append(f"{self.pending} still to be sent")
+        if not self.fresh:
+            parts.append("the server was not reached, newer rows may exist")
+        return "; ".join(parts) or "complete"

@@ -1,0 +1,66 @@
+"""A record as readers meet it, and the closed set of states an event's row can be in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matrixdata.model.json import JSON
+    from matrixdata.model.position import Position
+    from matrixdata.model.problem import Problem
+
+
+class RowState(StrEnum):
+    """What an event in the replica, or a write on its way, is. Every row is in exactly one state."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    """Quarantined: malformed or against its schema; listed by `collection.invalid()`, never dropped."""
+    UNDECRYPTABLE = "undecryptable"
+    REDACTED = "redacted"
+    """Its author or a moderator removed the content; nothing of it is kept."""
+    PENDING = "pending"
+    """Accepted here, in the outbox, not yet seen to arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a collection.
+
+    Attributes:
+        value: the JSON document, equal to what was published, types included.
+        event_id: Matrix's id of the event that carried it; None while pending.
+        sender: Matrix user id of who published it.
+        time: the collection's time field if it has one, else the event's time; aware, UTC.
+        position: where it stands in this replica's change feed; None while pending.
+        uid: the id its sender gave it; readers count one row per (sender, uid).
+        row_state: VALID or PENDING here; other states are listed by `invalid()` and `history()`.
+    """
+
+    value: JSON
+    event_id: str | None
+    sender: str
+    time: datetime
+    position: Position | None
+    uid: str
+    row_state: RowState = RowState.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRecord:
+    """A quarantined event: what arrived, and every reason why it is no record.
+
+    Attributes:
+        content: the event's content as it arrived, possibly malformed; hostile until shown otherwise.
+        problems: every reason, each with a JSON Pointer into the record's value.
+        time: the event's time as its server stated it; aware, UTC.
+    """
+
+    event_id: str
+    sender: str
+    time: datetime
+    content: JSON
+    problems: tuple[Problem, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""The flow out: from an accepted record to an acknowledged event."""

@@ -1,0 +1,1 @@
+"""pytest fixtures for users' own tests, on a real embedded homeserver."""

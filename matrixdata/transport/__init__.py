@@ -1,0 +1,1 @@
+"""HTTP behind a port; the one place for retries and rate limits."""

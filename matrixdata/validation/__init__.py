@@ -1,0 +1,1 @@
+"""Is this JSON valid under that schema? One verdict on every platform. Pure: no network, no clock."""
