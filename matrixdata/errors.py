@@ -194,6 +194,10 @@ class Incomplete(MatrixDataError):
         super().__init__(message)
 
 
+class IncompleteWarning(UserWarning):
+    """A result lacks rows; the message counts them and says what would mend it."""
+
+
 class ClientClosed(MatrixDataError):
     """Used after close()."""
 

@@ -1,1 +1,24 @@
 """The flow in: from a sync response to committed rows and woken subscribers."""
+
+from matrixdata.receiving.backfill import Backfill, SyncProgress
+from matrixdata.receiving.feed import Feed
+from matrixdata.receiving.freshness import Freshness
+from matrixdata.receiving.intake import Intake
+from matrixdata.receiving.sources import SlidingSource, Source, V2Source
+from matrixdata.receiving.subscription import AsyncSubscription, Sources, Start
+from matrixdata.receiving.syncing import SyncLoop
+
+__all__ = [
+    "AsyncSubscription",
+    "Backfill",
+    "Feed",
+    "Freshness",
+    "Intake",
+    "SlidingSource",
+    "Source",
+    "Sources",
+    "Start",
+    "SyncLoop",
+    "SyncProgress",
+    "V2Source",
+]

@@ -1,0 +1,84 @@
+"""From a value somebody hands in to a durable outbox row. What fails here raises, and nothing was queued."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from matrixdata.errors import RecordInvalid
+from matrixdata.protocol.canonical import check_size
+from matrixdata.protocol.content import RECORD, pack_record
+from matrixdata.protocol.convert import to_record
+from matrixdata.replica.outbox import OutboxItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matrixdata.publishing.receipt import AsyncReceipt, Receipts
+    from matrixdata.replica.outbox import Outbox
+    from matrixdata.replica.rules import Rules
+
+
+class Acceptance:
+    """Checks, encodes and stores records.
+
+    Args:
+        clock: microseconds since 1970 UTC.
+        new_id: a fresh id of at least 128 random bits, safe in URLs.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        receipts: Receipts,
+        *,
+        user_id: str,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._outbox = outbox
+        self._receipts = receipts
+        self._user_id = user_id
+        self._clock = clock
+        self._new_id = new_id
+
+    def prepare(self, value: object, *, room_id: str, rules: Rules, uid: str | None = None) -> OutboxItem:
+        """The outbox row of one record, not stored yet.
+
+        Raises:
+            RecordInvalid: the value is no JSON record, or breaks the collection's schema; every reason at once.
+            TooLarge: its event would be refused for its size.
+        """
+        record = to_record(value)
+        schema = rules.schema
+        problems = rules.problems(record, schema.hash if schema else None)
+        if problems:
+            raise RecordInvalid(problems)
+        uid = self._new_id() if uid is None else uid
+        content = pack_record(record, uid=uid, schema_hash=schema.hash if schema else None)
+        check_size(content, event_type=RECORD, room_id=room_id, sender=self._user_id)
+        now = self._clock()
+        time = rules.time_of(record)
+        return OutboxItem(
+            room_id=room_id,
+            uid=uid,
+            txn_id=self._new_id(),
+            type=RECORD,
+            content=msgspec.json.encode(content),
+            value=msgspec.json.encode(record),
+            time=now if time is None else time,
+            accepted_at=now,
+        )
+
+    async def accept(self, items: Sequence[OutboxItem]) -> list[AsyncReceipt]:
+        """Store items durably, all or none; only now do they count as accepted."""
+        opened = [self._receipts.open(item) for item in items]
+        stored = await self._outbox.accept(items)
+        receipts = []
+        for receipt, item in zip(opened, stored, strict=True):
+            held = self._receipts.hold(item)
+            if held is receipt and receipt.state == "queued":
+                self._receipts.update(item)
+            receipts.append(held)
+        return receipts

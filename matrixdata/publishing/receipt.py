@@ -1,0 +1,109 @@
+"""Receipts: what a writer holds of an accepted record, kept up to date as its fate unfolds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakValueDictionary
+
+import anyio
+
+from matrixdata.errors import Rejected
+
+if TYPE_CHECKING:
+    from matrixdata.replica.outbox import OutboxItem
+
+Milestone = Literal["queued", "sent", "synced"]
+_REACHED = {
+    "queued": {"queued", "sent", "synced"},
+    "sent": {"sent", "synced"},
+    "synced": {"synced"},
+}
+
+
+class AsyncReceipt:
+    """Proof that a record was accepted: it is durable here and will be sent, by this process or a later one.
+
+    Attributes:
+        uid: the record's id; readers count one row per (sender, uid).
+        state: "queued" (durable here), "sent" (the server acknowledged it), "synced" (it came back and is in
+            the replica) or "stuck" (refused; `reason` says why, and it is never dropped).
+        event_id: Matrix's id of the event once the server acknowledged it.
+        reason: why it is stuck; None otherwise.
+    """
+
+    def __init__(self, item: OutboxItem) -> None:
+        self._item = item
+        self._changed = anyio.Event()
+
+    @property
+    def uid(self) -> str:
+        """The record's id within this sender's records."""
+        return self._item.uid
+
+    @property
+    def state(self) -> str:
+        """Where the record is: "queued", "sent", "synced" or "stuck"."""
+        return self._item.state
+
+    @property
+    def event_id(self) -> str | None:
+        """Matrix's event id, once acknowledged."""
+        return self._item.event_id
+
+    @property
+    def reason(self) -> str | None:
+        """Why the record is stuck."""
+        return self._item.reason
+
+    def __repr__(self) -> str:
+        detail = f" {self.event_id}" if self.event_id else f" ({self.reason})" if self.reason else ""
+        return f"<Receipt {self.state}{detail} uid={self.uid!r}>"
+
+    async def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
+        """Wait until the record got that far, or was refused, or `timeout` seconds passed.
+
+        Returns:
+            The state then: still "queued" after a timeout, which loses nothing.
+
+        Raises:
+            Rejected: the server refused the record; `errcode` says how.
+        """
+        with anyio.move_on_after(timeout):
+            while self.state not in _REACHED[until] and self.state != "stuck":
+                await self._changed.wait()
+        if self.state == "stuck":
+            raise Rejected(self.reason or "M_UNKNOWN", "the record stays in the outbox as stuck")
+        return self.state
+
+    def _update(self, item: OutboxItem) -> None:
+        self._item = item
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Receipts:
+    """The receipts somebody still holds, by transaction id; told of every change of the outbox."""
+
+    def __init__(self) -> None:
+        self._held: WeakValueDictionary[str, AsyncReceipt] = WeakValueDictionary()
+
+    def open(self, item: OutboxItem) -> AsyncReceipt:
+        """A receipt for an item about to be stored; opened first, so that no change can be missed."""
+        receipt = AsyncReceipt(item)
+        self._held[item.txn_id] = receipt
+        return receipt
+
+    def hold(self, item: OutboxItem) -> AsyncReceipt:
+        """The receipt of a stored item: the one already held for it, or a new one."""
+        held = self._held.get(item.txn_id)
+        return held if held is not None else self.open(item)
+
+    def waiting(self) -> list[str]:
+        """Transaction ids of held receipts that are still under way."""
+        return [txn_id for txn_id, receipt in self._held.items() if receipt.state in {"queued", "sent"}]
+
+    def update(self, item: OutboxItem) -> None:
+        """An item changed: tell whoever holds its receipt."""
+        receipt = self._held.get(item.txn_id)
+        if receipt is not None:
+            receipt._update(item)

@@ -1,0 +1,136 @@
+"""The sender: takes the oldest item of each room and sends it until it has an outcome.
+
+One item a room at a time, so that a room's records arrive in the order they were accepted. The same item
+is always sent with the same transaction id and the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.abc
+import msgspec
+
+from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
+from matrixdata.protocol.requests import send_event, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matrixdata.publishing.receipt import Receipts
+    from matrixdata.replica.lease import Lease
+    from matrixdata.replica.outbox import Outbox, OutboxItem
+    from matrixdata.transport.caller import Caller
+
+log = logging.getLogger("matrixdata.publishing")
+
+# One call keeps trying an item for so many seconds; then the sender looks again whether it should.
+_PATIENCE = 10.0
+# After so many such calls without an outcome, on a server that is well otherwise, the item is what is wrong.
+_POISON = 3
+# How often to look for what another process queued, or whether the process that sends for us is gone.
+_LOOK = 0.5
+
+
+class _Acknowledged(msgspec.Struct):
+    event_id: str
+
+
+class Sender:
+    """Drains the outbox while it holds the lease; one for each client, one at work for each store."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        outbox: Outbox,
+        receipts: Receipts,
+        lease: Lease,
+        *,
+        on_logout: Callable[[LoggedOut], None],
+    ) -> None:
+        self._caller = caller
+        self._outbox = outbox
+        self._receipts = receipts
+        self._lease = lease
+        self._on_logout = on_logout
+        self._wake = anyio.Event()
+        self._busy: set[str] = set()
+        self._logged_out = False
+
+    def wake(self) -> None:
+        """Something was queued, or may be sent again."""
+        self._logged_out = False
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send for as long as it is not cancelled. Nothing but cancellation ends it."""
+        async with anyio.create_task_group() as rooms:
+            while True:
+                self._wake = anyio.Event()
+                if self._lease.acquire():
+                    if not self._logged_out:
+                        await self._start(rooms)
+                else:
+                    await self._follow()
+                with anyio.move_on_after(_LOOK):
+                    await self._wake.wait()
+
+    async def _follow(self) -> None:
+        """Another process sends for us: look at what became of what our callers wait for."""
+        waiting = self._receipts.waiting()
+        if waiting:
+            for item in await self._outbox.by_txn(waiting):
+                self._receipts.update(item)
+
+    async def _start(self, rooms: anyio.abc.TaskGroup) -> None:
+        for item in await self._outbox.next(skip_rooms=self._busy):
+            self._busy.add(item.room_id)
+            rooms.start_soon(self._drain, item.room_id)
+
+    async def _drain(self, room_id: str) -> None:
+        try:
+            while not self._logged_out and (item := await self._outbox.next_in(room_id)):
+                await self._send(item)
+        except MatrixDataError:
+            # The store failed; what is queued stays queued. The pause keeps this from becoming a busy loop.
+            log.exception("sending to %s stopped", room_id)
+            await anyio.sleep(_LOOK)
+        finally:
+            self._busy.discard(room_id)
+            self._wake.set()  # something may have been queued between the last look and here
+
+    async def _send(self, item: OutboxItem) -> None:
+        request = send_event(item.room_id, item.type, item.txn_id, item.content)
+        try:
+            body = await self._caller.call(request, patience=_PATIENCE)
+            event_id = msgspec.json.decode(body, type=_Acknowledged).event_id
+        except RateLimited:
+            await self._caller.limit.wait()
+        except NotSent:
+            return  # still queued; the next round tries again
+        except LoggedOut as error:
+            log.warning("%s", error)
+            self._logged_out = True
+            self._on_logout(error)
+        except Unsupported as error:
+            await self._outbox.stuck(item.id, f"M_UNRECOGNIZED: {error}")
+        except Rejected as error:
+            log.warning("record %s was refused: %s", item.uid, error)
+            await self._outbox.stuck(item.id, error.errcode)
+        except (Unknown, msgspec.MsgspecError):
+            await self._without_outcome(item)
+        else:
+            await self._outbox.sent(item.id, event_id)
+
+    async def _without_outcome(self, item: OutboxItem) -> None:
+        """Nobody knows whether it arrived. The transaction id makes trying again safe; trying for ever is not."""
+        await self._outbox.attempted(item.id)
+        if item.attempts + 1 < _POISON:
+            return
+        try:
+            await self._caller.call(versions(), patience=0)
+        except (NotSent, Unknown):
+            return  # the server is unwell, not the item
+        await self._outbox.stuck(item.id, "server_error")

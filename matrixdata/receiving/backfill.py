@@ -1,0 +1,133 @@
+"""Fetching what was left out: gaps are filled through /messages, newest first, a page a commit.
+
+A page that is committed stays committed, so a backfill can be killed and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from matrixdata.errors import MatrixDataError, Rejected, Unknown
+from matrixdata.protocol.requests import messages
+from matrixdata.protocol.sync import MalformedResponse, MessagesPage, parse_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matrixdata.receiving.intake import Intake
+    from matrixdata.replica.rooms import Rooms
+    from matrixdata.replica.rows import GapRow
+    from matrixdata.transport.caller import Caller
+
+log = logging.getLogger("matrixdata.receiving")
+
+# What Synapse gives at most; asking for more gives no more.
+_PAGE = 1000
+# Servers hand out empty pages that go on (rejected events are left out of them), but not without end.
+_EMPTY_PAGES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """How far a backfill is.
+
+    Attributes:
+        events: fetched so far.
+        oldest: server time of the oldest event held, milliseconds since 1970 UTC; None before any.
+        gaps: stretches still missing.
+    """
+
+    events: int
+    oldest: int | None
+    gaps: int
+
+
+class Backfill:
+    """Fills gaps, one at a time in each room."""
+
+    def __init__(self, caller: Caller, rooms: Rooms, intake: Intake) -> None:
+        self._caller = caller
+        self._rooms = rooms
+        self._intake = intake
+        self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._asked: set[str] = set()
+        self._wake = anyio.Event()
+
+    def ask(self, room_id: str) -> None:
+        """Complete this room in the background."""
+        self._asked.add(room_id)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Complete the rooms asked for, one after the other, for as long as it is not cancelled."""
+        while True:
+            while not self._asked:
+                self._wake = anyio.Event()
+                await self._wake.wait()
+            room_id = min(self._asked)
+            try:
+                await self.complete(room_id)
+                self._asked.discard(room_id)
+            except (Rejected, MalformedResponse) as error:
+                log.warning("the history of %s cannot be fetched: %s", room_id, error)
+                self._asked.discard(room_id)
+            except MatrixDataError as error:
+                log.info("fetching the history of %s goes on later: %s", room_id, error)
+                await anyio.sleep(5)
+
+    async def complete(
+        self,
+        room_id: str,
+        *,
+        back_to: int | None = None,
+        progress: Callable[[SyncProgress], None] | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        """Fill every gap of a room, or those that reach no further back than `back_to` (ms since 1970).
+
+        Raises:
+            NotSent, Unknown, RateLimited: the server was not reached within `patience` seconds; the rest
+                stays listed as a gap.
+            Rejected: the server refuses the history.
+        """
+        fetched = 0
+        async with self._turns[room_id]:
+            while gaps := await self._rooms.gaps(room_id):
+                oldest = await self._rooms.oldest_time(room_id)
+                if progress is not None:
+                    progress(SyncProgress(fetched, oldest, len(gaps)))
+                if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
+                    break
+                fetched += await self._page(gaps[0], patience)
+            if progress is not None:
+                progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
+
+    async def _page(self, gap: GapRow, patience: float) -> int:
+        """Fetch and commit one page that has events, or the end."""
+        token, seen = gap.token, set[str]()
+        while True:
+            seen.add(token)
+            request = messages(gap.room_id, start=token, limit=_PAGE)
+            try:
+                page = parse_messages(await self._caller.call(request, patience=patience))
+            except MalformedResponse as error:
+                raise Unknown(f"the server's history of {gap.room_id} is malformed: {error}") from error
+            after = None if _is_start(page) else page.end
+            if page.events or after is None:
+                await self._intake.page(gap, page, token=None if after == token else after)
+                return len(page.events)
+            if after in seen or len(seen) > _EMPTY_PAGES:
+                raise Unknown(
+                    f"the server pages the history of {gap.room_id} in a loop; a gap is left and listed"
+                )
+            token = after
+
+
+def _is_start(page: MessagesPage) -> bool:
+    """Nothing comes before a room's creation, though servers go on handing out tokens (measured)."""
+    return any(event.type == "m.room.create" and event.state_key == "" for event in page.events)

@@ -1,0 +1,112 @@
+"""From a parsed response to committed rows: judge each event by its room's rules, commit, settle the outbox.
+
+The order is fixed: rows and token commit first; only then leave the outbox items that the rows echo. A
+crash in between leaves an item too long, and the next start removes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from matrixdata.receiving.pipeline import changes_rules, event_row, judged_again, membership_of, state_rows
+from matrixdata.replica.outbox import Echo
+from matrixdata.replica.rows import RoomChange
+from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
+
+if TYPE_CHECKING:
+    from matrixdata.protocol.sync import MessagesPage, RoomUpdate, SyncBatch
+    from matrixdata.replica.outbox import Outbox
+    from matrixdata.replica.rooms import Rooms
+    from matrixdata.replica.rows import Applied, EventRow, GapRow, StateRow
+
+_SLICE = 2000
+
+
+class Intake:
+    """The one way into the replica."""
+
+    def __init__(self, rooms: Rooms, outbox: Outbox, *, user_id: str) -> None:
+        self._rooms = rooms
+        self._outbox = outbox
+        self._user_id = user_id
+        self._rules: dict[str, Rules] = {}
+
+    async def rules(self, room_id: str) -> Rules:
+        """The rules that a room's records are judged by, as its state in the replica has them."""
+        if room_id not in self._rules:
+            self._rules[room_id] = read_rules(await self._rooms.state(room_id, RULE_TYPES))
+        return self._rules[room_id]
+
+    async def sync(self, batch: SyncBatch, *, kind: str, token: str | None) -> None:
+        """Commit one sync response with its token."""
+        changes = [await self._change(update) for update in batch.rooms]
+        applied = await self._rooms.apply(changes, tokens={kind: token})
+        for change in changes:
+            if changes_rules(change.state):
+                await self._judge_again(change.room_id)
+        await self._settle(applied)
+
+    async def state(self, room_id: str, state: tuple[StateRow, ...]) -> None:
+        """Commit a room's state fetched by itself, as a one-shot writer does."""
+        membership = membership_of(self._user_id, state)
+        change = RoomChange(room_id, state=state, membership=membership)
+        await self._rooms.apply([change], tokens={})
+        await self._judge_again(room_id)
+
+    async def page(self, gap: GapRow, page: MessagesPage, *, token: str | None) -> bool:
+        """Commit one page of older events; True when the gap is closed."""
+        rules = await self.rules(gap.room_id)
+        rows = await anyio.to_thread.run_sync(lambda: [event_row(event, rules) for event in page.events])
+        applied = await self._rooms.fill(gap, rows, token=token)
+        await self._settle(applied)
+        return applied.reached_known
+
+    async def reconcile(self) -> None:
+        """Remove outbox items whose echo was committed before a crash could settle them."""
+        sent = [item for item in await self._outbox.list(states=("sent",)) if item.event_id]
+        have = await self._rooms.has_events([item.event_id for item in sent if item.event_id])
+        await self._outbox.settle(
+            [Echo(i.event_id, i.room_id, i.uid, i.txn_id) for i in sent if i.event_id and i.event_id in have]
+        )
+
+    async def _change(self, update: RoomUpdate) -> RoomChange:
+        timeline_state = state_rows(update.timeline)
+        beside = state_rows(update.state)
+        state = beside + timeline_state if update.state_first else timeline_state + beside
+        rules = await self.rules(update.room_id)
+        if changes_rules(state):
+            stored = await self._rooms.state(update.room_id, RULE_TYPES)
+            merged = {(row.type, row.state_key): row for row in (*stored, *state)}
+            rules = read_rules(merged.values())
+        rows = await anyio.to_thread.run_sync(lambda: tuple(event_row(e, rules) for e in update.timeline))
+        return RoomChange(
+            update.room_id,
+            events=rows,
+            state=state,
+            limited=update.limited,
+            prev_batch=update.prev_batch,
+            membership=membership_of(self._user_id, state) or update.membership,
+        )
+
+    async def _judge_again(self, room_id: str) -> None:
+        """The room's rules may have changed: bring every row's verdict in line with them."""
+        self._rules[room_id] = rules = read_rules(await self._rooms.state(room_id, RULE_TYPES))
+        if await self._rooms.judged_by(room_id) == rules.fingerprint:
+            return
+        verdicts: list[EventRow] = []
+        async for page in self._rooms.scan(room_id).record_events():
+            verdicts += [judged_again(event, rules) for event in page]
+        for start in range(0, len(verdicts), _SLICE):
+            await self._rooms.rejudge(room_id, verdicts[start : start + _SLICE], rules=None)
+        await self._rooms.rejudge(room_id, [], rules=rules.fingerprint)
+
+    async def _settle(self, applied: Applied) -> None:
+        await self._outbox.settle(
+            [
+                Echo(row.event_id, room_id, row.uid, row.txn_id)
+                for row, room_id in zip(applied.added, applied.added_in, strict=True)
+                if row.sender == self._user_id
+            ]
+        )

@@ -1,0 +1,121 @@
+"""From an event to its row: decode, validate, one row state. Pure; nothing raises for what others sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from matrixdata.model import Problem, RowState
+from matrixdata.protocol.content import COLLECTION, RECORD, SCHEMA, unpack_record
+from matrixdata.protocol.numbers import WireError
+from matrixdata.protocol.sync import MalformedResponse, decode
+from matrixdata.replica.rows import EventRow, StateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matrixdata.protocol.events import Event
+    from matrixdata.replica.rows import StoredEvent
+    from matrixdata.replica.rules import Rules
+
+_OURS = "io.matrixdata."
+_ENCRYPTED = "m.room.encrypted"
+
+
+def event_row(event: Event, rules: Rules) -> EventRow:
+    """The row of one event under a room's rules."""
+    ours = event.state_key is None and event.type.startswith(_OURS)
+    row = EventRow(
+        event_id=event.event_id,
+        type=event.type,
+        state_key=event.state_key,
+        sender=event.sender,
+        origin_time=event.origin_server_ts,
+        content=event.content,
+        record=ours,
+        row_state=RowState.VALID,
+        redacts=event.redacts,
+        txn_id=event.txn_id,
+    )
+    if event.redacted:
+        # Of a state event the server leaves what the room still needs; of others, nothing.
+        left = event.content if event.state_key is not None else None
+        return replace(row, content=left, row_state=RowState.REDACTED)
+    if event.fault:
+        return _invalid(row, [Problem("", "event", event.fault)])
+    if event.type == _ENCRYPTED:
+        return replace(row, row_state=RowState.UNDECRYPTABLE)
+    return _record_row(row, rules) if ours else row
+
+
+def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
+    """The row of an event already in the replica, under rules that may have changed since."""
+    row = EventRow(
+        event_id=stored.event_id,
+        type=stored.type,
+        state_key=stored.state_key,
+        sender=stored.sender,
+        origin_time=stored.origin_time,
+        content=stored.content,
+        record=True,
+        row_state=RowState.VALID,
+    )
+    return _record_row(row, rules)
+
+
+def state_rows(events: Iterable[Event]) -> tuple[StateRow, ...]:
+    """The state events among events, in order; malformed ones set no state."""
+    return tuple(
+        StateRow(e.type, e.state_key, e.event_id, e.sender, e.origin_server_ts, e.content)
+        for e in events
+        if e.state_key is not None and not e.fault
+    )
+
+
+def membership_of(user_id: str, state: Iterable[StateRow]) -> str:
+    """What these state events say of a user's membership, "" when nothing."""
+    found = ""
+    for row in state:
+        if row.type == "m.room.member" and row.state_key == user_id:
+            try:
+                content = decode(row.content)
+            except MalformedResponse:
+                continue
+            stated = content.get("membership") if isinstance(content, dict) else None
+            found = stated if isinstance(stated, str) else found
+    return found
+
+
+def changes_rules(state: Iterable[StateRow]) -> bool:
+    """Whether these state events change what records are judged by."""
+    return any(row.type in {COLLECTION, SCHEMA} for row in state)
+
+
+def _record_row(row: EventRow, rules: Rules) -> EventRow:
+    if row.type != RECORD:
+        return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
+    try:
+        content = unpack_record(decode(row.content or b""))
+    except MalformedResponse as error:
+        return _invalid(row, [Problem("", "event", str(error))])
+    except WireError as error:
+        return _invalid(row, error.problems)
+    problems = rules.problems(content.value, content.schema_hash)
+    if problems:
+        return _invalid(replace(row, uid=content.uid, schema=content.schema_hash), problems)
+    time = rules.time_of(content.value)
+    return replace(
+        row,
+        uid=content.uid,
+        schema=content.schema_hash,
+        value=msgspec.json.encode(content.value),
+        time=row.origin_time * 1000 if time is None else time,
+    )
+
+
+def _invalid(row: EventRow, problems: Iterable[Problem]) -> EventRow:
+    listed = [[p.pointer, p.rule, p.message, p.value] for p in problems]
+    encoded = msgspec.json.encode(listed)
+    return replace(row, record=True, row_state=RowState.INVALID, problems=encoded)

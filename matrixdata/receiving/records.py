@@ -1,0 +1,76 @@
+"""Stored rows as the records that readers meet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from matrixdata.model import InvalidRecord, Position, Problem, Record, RowState
+
+if TYPE_CHECKING:
+    from matrixdata.model import JSON
+    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.rows import StoredEvent
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(microseconds: int) -> datetime:
+    """Microseconds since 1970 UTC as an aware datetime, exactly."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def microseconds(when: datetime) -> int:
+    """An aware datetime as microseconds since 1970 UTC, exactly.
+
+    Raises:
+        ValueError: it has no time zone; guessing one would be wrong half of the year.
+    """
+    if when.tzinfo is None:
+        raise ValueError(f"{when!r} has no time zone; add one, such as datetime.now(timezone.utc)")
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def stored_record(event: StoredEvent, replica: str) -> Record:
+    """A valid record's row as a Record."""
+    return Record(
+        value=msgspec.json.decode(event.value or b"null"),
+        event_id=event.event_id,
+        sender=event.sender,
+        time=moment(event.time or 0),
+        position=Position(event.change, replica),
+        uid=event.uid or "",
+    )
+
+
+def pending_record(item: OutboxItem, user_id: str) -> Record:
+    """A record still in the outbox, shown before it has been seen to arrive."""
+    return Record(
+        value=msgspec.json.decode(item.value),
+        event_id=item.event_id,
+        sender=user_id,
+        time=moment(item.time),
+        position=None,
+        uid=item.uid,
+        row_state=RowState.PENDING,
+    )
+
+
+def invalid_record(event: StoredEvent) -> InvalidRecord:
+    """A quarantined row with its reasons."""
+    content: JSON = None
+    try:
+        content = msgspec.json.decode(event.content or b"null")
+    except (msgspec.MsgspecError, RecursionError):
+        content = (event.content or b"").decode("utf-8", "replace")
+    listed: list[list[str]] = msgspec.json.decode(event.problems or b"[]")
+    problems = tuple(Problem(*fields) for fields in listed)
+    return InvalidRecord(
+        event_id=event.event_id,
+        sender=event.sender,
+        time=moment(event.origin_time * 1000),
+        content=content,
+        problems=problems,
+    )

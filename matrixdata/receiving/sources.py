@@ -1,0 +1,115 @@
+"""Where sync responses come from: simplified sliding sync (MSC4186), or /sync where there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from matrixdata.errors import Rejected, Unknown
+from matrixdata.protocol import requests
+from matrixdata.protocol.sync import MalformedResponse, SyncBatch, parse_sliding, parse_v2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from matrixdata.model import JSON
+    from matrixdata.protocol.requests import Request
+    from matrixdata.transport.caller import Caller
+
+# Events of one room in one response; what is beyond comes through /messages, a thousand at a time.
+TIMELINE_LIMIT = 100
+_CONNECTION = "matrixdata"
+
+
+class TokenRefused(Exception):
+    """The server does not know our sync token (any more)."""
+
+
+class Source(Protocol):
+    """One way to sync. Only the holder of the sync lease may poll."""
+
+    kind: str
+    """Names the token in the store: tokens of different sources must never be mixed."""
+
+    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
+        """One response covering these rooms, after at most `timeout_ms` without news.
+
+        Raises:
+            TokenRefused: start again with None.
+            NotSent, Unknown, RateLimited, LoggedOut, Rejected, Unsupported: as `Caller.call`.
+        """
+        ...
+
+
+class SlidingSource:
+    """Simplified sliding sync with one subscription a room: cost does not grow with the account's rooms."""
+
+    kind = "sliding"
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
+        """See `Source.poll`."""
+        wanted: dict[str, JSON] = {"timeline_limit": TIMELINE_LIMIT, "required_state": [["*", "*"]]}
+        subscriptions: dict[str, JSON] = dict.fromkeys(rooms, wanted)
+        body: dict[str, JSON] = {"conn_id": _CONNECTION, "lists": {}, "room_subscriptions": subscriptions}
+        request = requests.sliding_sync(body, pos=token, timeout_ms=timeout_ms)
+        return _parsed(parse_sliding, await _polled(self._caller, request, token))
+
+
+class V2Source:
+    """GET /sync, filtered to the rooms we follow.
+
+    One token covers every room in the filter, so a room once in it must stay in it; a room that joins it
+    later is first brought up to date alone, without moving the token.
+    """
+
+    kind = "v2"
+
+    def __init__(self, caller: Caller, covered: Collection[str] = ()) -> None:
+        self._caller = caller
+        self._covered = set(covered)
+
+    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
+        """See `Source.poll`."""
+        fresh = set(rooms) - self._covered
+        if token is None or fresh:
+            chosen = fresh if token is not None else set(rooms) | self._covered
+            batch = await self._sync(None, chosen, 0)
+            self._covered |= chosen
+            # Beyond the token the new rooms are covered twice, which is harmless; never not at all.
+            return SyncBatch(token or batch.token, batch.rooms)
+        return await self._sync(token, self._covered, timeout_ms)
+
+    async def _sync(self, since: str | None, rooms: Collection[str], timeout_ms: int) -> SyncBatch:
+        only: dict[str, JSON] = {
+            "presence": {"types": []},
+            "account_data": {"types": []},
+            "room": {
+                "rooms": [*sorted(rooms)],
+                "timeline": {"limit": TIMELINE_LIMIT},
+                "ephemeral": {"types": []},
+                "account_data": {"types": []},
+                "include_leave": True,
+            },
+        }
+        request = requests.sync_v2(since=since, filter_json=json.dumps(only), timeout_ms=timeout_ms)
+        return _parsed(parse_v2, await _polled(self._caller, request, since))
+
+
+async def _polled(caller: Caller, request: Request, token: str | None) -> bytes:
+    try:
+        return await caller.call(request, patience=0)
+    except Rejected as error:
+        # Measured: a lost connection is M_UNKNOWN_POS; a token the server cannot read is a plain M_UNKNOWN.
+        if token is not None and error.status == 400 and error.errcode in {"M_UNKNOWN_POS", "M_UNKNOWN"}:
+            raise TokenRefused(str(error)) from error
+        raise
+
+
+def _parsed(parse: Callable[[bytes], SyncBatch], body: bytes) -> SyncBatch:
+    try:
+        return parse(body)
+    except MalformedResponse as error:
+        raise Unknown(f"the server's sync response is malformed: {error}") from error

@@ -1,0 +1,241 @@
+"""One SQLite file: a single writer whose callers share commits, and readers that never wait for it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import asynccontextmanager, contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from matrixdata.errors import ClientClosed, MatrixDataError, StoreCorrupt, StoreFull, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+_READERS = 4
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, with the file's name."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _mapped(error, path) from error
+
+
+def _mapped(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL") or name in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}:
+        return StoreFull(
+            f"{path.name}: {error}; free some disk space. What was not stored was not acknowledged."
+        )
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")):
+        return StoreCorrupt(f"{path} is damaged ({error})")
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+        return error
+    return MatrixDataError(f"{path}: {error} ({name})")
+
+
+class _Job(Generic[T]):
+    """One caller's part of a shared commit."""
+
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self.work = work
+        self.done = False
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+
+class Database:
+    """A SQLite file in WAL mode, owner-only, migrated forward when opened.
+
+    Writes run one at a time on worker threads. While one commit is under way, the callers that arrive
+    queue up and then share the next commit: a durable write costs one fsync for all of them.
+    """
+
+    def __init__(self, path: Path, *, kind: str, synchronous: Literal["FULL", "NORMAL"]) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._pending: list[_Job[Any]] = []
+        self._turn = anyio.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._readers = anyio.CapacityLimiter(_READERS)
+        self._closed = False
+        self._writer = self._open(kind)
+
+    def __repr__(self) -> str:
+        return f"<Database {self.path.name}>"
+
+    # -- opening ----------------------------------------------------------------------------------------
+    def _open(self, kind: str) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < (3, 37):
+            raise Unsupported(
+                "the local store", f"SQLite 3.37 or later; this Python has {sqlite3.sqlite_version}"
+            )
+        # SQLite gives the WAL and its index the permissions of the main file, so this decides for all three.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        with mapped_errors(self.path):
+            connection = self._connect()
+            connection.execute("PRAGMA journal_mode = WAL")
+            _migrate(connection, kind, self.path)
+            return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute("PRAGMA secure_delete = ON")  # redacted content must leave the file
+        connection.execute("PRAGMA temp_store = MEMORY")  # and must not pass through a temporary one
+        return connection
+
+    # -- writing ----------------------------------------------------------------------------------------
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction and return its result once that is committed.
+
+        Callers share commits, each inside a savepoint of its own: one that raises is rolled back alone.
+        """
+        job = _Job(work)
+        self._pending.append(job)
+        try:
+            async with self._turn:
+                if not job.done:
+                    batch, self._pending = self._pending, []
+                    await anyio.to_thread.run_sync(self._commit, batch)
+        except BaseException:
+            if job in self._pending:  # cancelled while queued: nothing of it may be written later
+                self._pending.remove(job)
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[return-value]  # done without an error, so it holds work's T
+
+    def _commit(self, batch: list[_Job[Any]]) -> None:
+        if self._closed:
+            for job in batch:
+                job.error, job.done = ClientClosed("the store is closed"), True
+            return
+        try:
+            with mapped_errors(self.path):
+                self._writer.execute("BEGIN IMMEDIATE")
+                for job in batch:
+                    self._run(job)
+                self._writer.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001  whatever stopped the commit, each caller is told
+            for job in batch:
+                job.error = job.error or error
+        finally:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            for job in batch:
+                job.done = True
+
+    def _run(self, job: _Job[Any]) -> None:
+        self._writer.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(self._writer)
+        except sqlite3.OperationalError:
+            raise  # the disk or the file failed: the whole commit is off
+        except Exception as error:  # noqa: BLE001  it is handed to the caller it belongs to
+            job.error = error
+            self._writer.execute("ROLLBACK TO job")
+        self._writer.execute("RELEASE job")
+
+    # -- reading ----------------------------------------------------------------------------------------
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a connection that sees one committed moment and cannot write."""
+        async with self.snapshot() as connection:
+            return await anyio.to_thread.run_sync(self._mapped_call, work, connection)
+
+    def _mapped_call(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+        with mapped_errors(self.path):
+            return work(connection)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[sqlite3.Connection]:
+        """A connection that sees one committed moment for as long as it is held; use it from threads."""
+        async with self._readers:
+            if self._closed:
+                raise ClientClosed("the store is closed")
+            connection = await anyio.to_thread.run_sync(self._reader)
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.rollback()
+        if self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _reader(self) -> sqlite3.Connection:
+        with mapped_errors(self.path):
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
+            # BEGIN alone is lazy; the first read is what fixes the moment.
+            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+            return connection
+
+    async def aclose(self) -> None:
+        """Close every connection; commits under way end first."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                if not self._closed:
+                    self._closed = True
+                    for connection in self._idle:
+                        connection.close()
+                    self._idle.clear()
+                    await anyio.to_thread.run_sync(self._writer.close)
+
+
+def _migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
+    """Bring the file to the newest version, one numbered .sql file a step, each in its own transaction."""
+    folder = resources.files("matrixdata.replica") / "migrations"
+    steps = sorted(step.name for step in folder.iterdir() if step.name.startswith(f"{kind}_"))
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(steps):
+        raise StoreCorrupt(
+            f"{path} was written by a newer matrixdata (format {version}, this one knows {len(steps)}); "
+            "upgrade matrixdata, or use another store="
+        )
+    for number, step in enumerate(steps, start=1):
+        if number > version:
+            script = (folder / step).read_text(encoding="utf-8")
+            _apply(connection, script, number)
+
+
+def _apply(connection: sqlite3.Connection, script: str, number: int) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have migrated while we waited for the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] < number:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Each statement of a script; executescript() cannot be used, for it commits on its own."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

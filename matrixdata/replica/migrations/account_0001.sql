@@ -1,0 +1,50 @@
+-- What no server can give back. Small, synchronous=FULL.
+
+CREATE TABLE session (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    homeserver    TEXT NOT NULL,
+    user_id       TEXT NOT NULL,
+    device_id     TEXT NOT NULL,
+    access_token  TEXT            -- NULL once logged out; everything else is kept
+) STRICT;
+
+-- Names are private to a user: what a name means is what this user bound it to, never what a room claims.
+CREATE TABLE binding (
+    name     TEXT PRIMARY KEY,
+    room_id  TEXT NOT NULL
+) STRICT;
+
+-- A room is about to be made. Were the answer lost, the room is found again by this uid in its state.
+CREATE TABLE intent (
+    name  TEXT PRIMARY KEY,
+    uid   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE outbox (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,   -- order of acceptance, which is the order of sending
+    room_id      TEXT NOT NULL,
+    uid          TEXT NOT NULL,
+    txn_id       TEXT NOT NULL UNIQUE,                -- belongs to this row for ever: servers drop reused ones
+    type         TEXT NOT NULL,
+    content      BLOB NOT NULL,                       -- the exact bytes of the event's content
+    value        BLOB NOT NULL,                       -- the record as JSON text, for queries before the echo
+    time         INTEGER NOT NULL,                    -- the record's time, microseconds since 1970 UTC
+    accepted_at  INTEGER NOT NULL,                    -- microseconds since 1970 UTC
+    state        TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sent', 'stuck')),
+    event_id     TEXT,
+    reason       TEXT,                                -- why it is stuck: an errcode or one of ours
+    attempts     INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (room_id, uid)
+) STRICT;
+CREATE INDEX outbox_next ON outbox (state, room_id, id);
+CREATE INDEX outbox_event ON outbox (event_id) WHERE event_id IS NOT NULL;
+
+-- Where each named subscription got to. `started` tells what it calls new.
+CREATE TABLE cursor (
+    room_id  TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    replica  TEXT NOT NULL,
+    started  INTEGER NOT NULL,
+    change   INTEGER NOT NULL,
+    PRIMARY KEY (room_id, name)
+) STRICT;

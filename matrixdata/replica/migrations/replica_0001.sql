@@ -1,0 +1,75 @@
+-- What the server can give back. synchronous=NORMAL; rebuilt when damaged.
+
+CREATE TABLE meta (
+    key    TEXT PRIMARY KEY,
+    value  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE token (               -- commits together with what it covers
+    kind   TEXT PRIMARY KEY,
+    value  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE room (
+    id          INTEGER PRIMARY KEY,
+    room_id     TEXT NOT NULL UNIQUE,
+    membership  TEXT NOT NULL DEFAULT '',
+    newest      INTEGER,             -- position of the newest event; NULL before any timeline was seen
+    rules       TEXT NOT NULL DEFAULT ''   -- fingerprint of the rules that the rows' states were judged by
+) STRICT;
+
+CREATE TABLE event (
+    id           INTEGER PRIMARY KEY,
+    room         INTEGER NOT NULL REFERENCES room (id),
+    position     INTEGER NOT NULL,   -- order in the room's timeline, as the server told it; never a timestamp
+    event_id     TEXT NOT NULL UNIQUE,
+    type         TEXT NOT NULL,
+    state_key    TEXT,
+    sender       TEXT NOT NULL,
+    origin_time  INTEGER NOT NULL,   -- milliseconds since 1970, as the sender's server claims
+    content      BLOB,               -- JSON text exactly as it arrived; NULL once redacted
+    record       INTEGER NOT NULL,   -- 1: one of our records, whatever its state; 0: any other event
+    row_state    TEXT NOT NULL CHECK (row_state IN ('valid', 'invalid', 'undecryptable', 'redacted')),
+    problems     BLOB,               -- JSON list of [pointer, rule, message, value]; why it is invalid
+    uid          TEXT,
+    schema       TEXT,               -- content hash of the schema it names
+    value        BLOB,               -- the record's value as JSON text
+    time         INTEGER,            -- the record's time, microseconds since 1970 UTC
+    shadowed     INTEGER NOT NULL DEFAULT 0,   -- 1: another event with the same (sender, uid) counts instead
+    change       INTEGER NOT NULL    -- the change that brought it
+) STRICT;
+CREATE UNIQUE INDEX event_position ON event (room, position);
+CREATE INDEX event_time ON event (room, time) WHERE record = 1 AND row_state = 'valid' AND shadowed = 0;
+CREATE INDEX event_uid ON event (room, uid, sender) WHERE uid IS NOT NULL;
+CREATE INDEX event_unusable ON event (room, row_state) WHERE row_state IN ('invalid', 'undecryptable');
+
+CREATE TABLE change (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    room    INTEGER NOT NULL,
+    event   INTEGER NOT NULL,
+    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated')),
+    opened  INTEGER NOT NULL DEFAULT 0   -- backfilled: the last change before the gap it fills was opened
+) STRICT;
+CREATE INDEX change_room ON change (room, id);
+
+-- Stretches of history not fetched yet: between `lower` (NULL: the start of the room) and `upper`.
+CREATE TABLE gap (
+    id      INTEGER PRIMARY KEY,
+    room    INTEGER NOT NULL REFERENCES room (id),
+    lower   INTEGER,
+    upper   INTEGER NOT NULL,        -- the next event found is put at upper - 1
+    token   TEXT NOT NULL,           -- /messages backwards from here
+    opened  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX gap_room ON gap (room, upper);
+
+CREATE TABLE state (
+    room         INTEGER NOT NULL REFERENCES room (id),
+    type         TEXT NOT NULL,
+    state_key    TEXT NOT NULL,
+    event_id     TEXT NOT NULL,
+    sender       TEXT NOT NULL,
+    origin_time  INTEGER NOT NULL,
+    content      BLOB NOT NULL,
+    PRIMARY KEY (room, type, state_key)
+) STRICT, WITHOUT ROWID;

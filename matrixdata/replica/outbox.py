@@ -1,0 +1,221 @@
+"""The outbox: what was accepted and has not been seen to arrive. Durable before anyone is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from matrixdata.errors import Conflict
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from matrixdata.replica.database import Database
+
+_COLUMNS = (
+    "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, attempts"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """One accepted write.
+
+    Attributes:
+        id: its place in the order of acceptance; 0 before it is stored.
+        content: the exact bytes of the event's content, the same on every attempt.
+        value: the record as JSON text.
+        time: the record's time, microseconds since 1970 UTC.
+        accepted_at: when publish accepted it, microseconds since 1970 UTC.
+        state: "queued", "sent" (acknowledged, not yet seen in the replica) or "stuck"; listeners also meet
+            "synced", when the replica holds the event and the item leaves the outbox.
+        reason: why it is stuck: the server's errcode, or one of ours.
+    """
+
+    room_id: str
+    uid: str
+    txn_id: str
+    type: str
+    content: bytes
+    value: bytes
+    time: int
+    accepted_at: int
+    id: int = 0
+    state: str = "queued"
+    event_id: str | None = None
+    reason: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """An event seen in the replica that may be one of ours."""
+
+    event_id: str
+    room_id: str
+    uid: str | None
+    txn_id: str | None
+
+
+def _item(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
+    names = _COLUMNS.split(", ")
+    return OutboxItem(**dict(zip(names, row, strict=True)))
+
+
+class Outbox:
+    """The outbox table. Who sends, and when, is publishing's."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self.on_change: list[Callable[[OutboxItem], None]] = []
+        """Called in the event loop after a commit that changed an item's state."""
+
+    async def accept(self, items: Sequence[OutboxItem]) -> list[OutboxItem]:
+        """Store items durably, all or none, and return them with their ids.
+
+        An item whose (room, uid) is already here with the same content is that one again, not another.
+
+        Raises:
+            Conflict: the uid already stands for other content.
+        """
+
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            return [_accept(c, item) for item in items]
+
+        return await self._db.write(work)
+
+    async def next(self, *, skip_rooms: Iterable[str] = (), most: int = 16) -> list[OutboxItem]:
+        """The oldest queued item of each room not being sent to already."""
+        skipped = list(skip_rooms)
+        marks = ",".join("?" * len(skipped))
+        query = (
+            f"SELECT {_COLUMNS} FROM outbox WHERE id IN (SELECT min(id) FROM outbox WHERE state = 'queued'"  # noqa: S608  only constants and ? marks
+            f" AND room_id NOT IN ({marks}) GROUP BY room_id) ORDER BY id LIMIT ?"
+        )
+        rows = await self._db.read(lambda c: c.execute(query, (*skipped, most)).fetchall())
+        return [_item(row) for row in rows]
+
+    async def next_in(self, room_id: str) -> OutboxItem | None:
+        """The oldest queued item of one room."""
+        query = f"SELECT {_COLUMNS} FROM outbox WHERE state = 'queued' AND room_id = ? ORDER BY id LIMIT 1"  # noqa: S608  constants
+        row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
+        return _item(row) if row else None
+
+    async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
+        """The items with these transaction ids that are still here."""
+        query = f"SELECT {_COLUMNS} FROM outbox WHERE txn_id = ?"  # noqa: S608  constants
+
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            found = (c.execute(query, (txn_id,)).fetchone() for txn_id in txn_ids)
+            return [_item(row) for row in found if row]
+
+        return await self._db.read(work)
+
+    async def find(self, room_id: str, uid: str) -> OutboxItem | None:
+        """The item with that uid, if it is still here."""
+        query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+        row = await self._db.read(lambda c: c.execute(query, (room_id, uid)).fetchone())
+        return _item(row) if row else None
+
+    async def list(self, room_id: str | None = None, *, states: Sequence[str] = ()) -> list[OutboxItem]:
+        """Items in the order of acceptance, of one room or of all, in some states or in all."""
+        marks = ",".join("?" * len(states))
+        query = (
+            f"SELECT {_COLUMNS} FROM outbox WHERE (? IS NULL OR room_id = ?)"  # noqa: S608  constants and ? marks
+            + (f" AND state IN ({marks})" if states else "")
+            + " ORDER BY id"
+        )
+        rows = await self._db.read(lambda c: c.execute(query, (room_id, room_id, *states)).fetchall())
+        return [_item(row) for row in rows]
+
+    async def counts(self) -> dict[str, int]:
+        """How many items are in each state."""
+        query = "SELECT state, count(*) FROM outbox GROUP BY state"
+        return dict(await self._db.read(lambda c: c.execute(query).fetchall()))
+
+    async def attempted(self, item_id: int) -> None:
+        """Count an attempt that had no outcome."""
+        await self._db.write(
+            lambda c: c.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", (item_id,))
+        )
+
+    async def sent(self, item_id: int, event_id: str) -> None:
+        """The server acknowledged it."""
+        await self._set(
+            "UPDATE outbox SET state = 'sent', event_id = ?, reason = NULL WHERE id = ? AND state = 'queued'",
+            (event_id, item_id),
+            item_id,
+        )
+
+    async def stuck(self, item_id: int, reason: str) -> None:
+        """It cannot be sent as things stand; later items go on."""
+        await self._set(
+            "UPDATE outbox SET state = 'stuck', reason = ? WHERE id = ? AND state = 'queued'",
+            (reason, item_id),
+            item_id,
+        )
+
+    async def retry(self, room_id: str, uid: str) -> bool:
+        """Queue a stuck item again; False when there is none."""
+        query = "UPDATE outbox SET state = 'queued', reason = NULL WHERE room_id = ? AND uid = ? AND state = 'stuck'"
+        return await self._db.write(lambda c: c.execute(query, (room_id, uid)).rowcount) > 0
+
+    async def cancel(self, room_id: str, uid: str) -> bool:
+        """Drop a stuck item, or one that no attempt was made to send; False when there is none such."""
+        query = (
+            "DELETE FROM outbox WHERE room_id = ? AND uid = ?"
+            " AND (state = 'stuck' OR (state = 'queued' AND attempts = 0))"
+        )
+        return await self._db.write(lambda c: c.execute(query, (room_id, uid)).rowcount) > 0
+
+    async def settle(self, echoes: Sequence[Echo]) -> None:
+        """Remove what the replica now holds. Idempotent, so it may run after any crash."""
+        if not echoes:
+            return
+        gone = await self._db.write(lambda c: [item for echo in echoes for item in _settle(c, echo)])
+        for item in gone:
+            self._tell(item)
+
+    def _tell(self, item: OutboxItem) -> None:
+        for listener in self.on_change:
+            listener(item)
+
+    async def _set(self, query: str, values: tuple[object, ...], item_id: int) -> None:
+        def work(c: sqlite3.Connection) -> OutboxItem | None:
+            c.execute(query, values)
+            row = c.execute(f"SELECT {_COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchone()  # noqa: S608  constants
+            return _item(row) if row else None
+
+        item = await self._db.write(work)
+        if item is not None:
+            self._tell(item)
+
+
+def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
+    query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+    row = c.execute(query, (item.room_id, item.uid)).fetchone()
+    if row is None:
+        c.execute(
+            "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(item.room_id, item.uid, item.txn_id, item.type),
+                *(item.content, item.value, item.time, item.accepted_at),
+            ),
+        )
+        row = c.execute(query, (item.room_id, item.uid)).fetchone()
+    stored = _item(row)
+    if stored.content != item.content:
+        raise Conflict(
+            f"uid {item.uid!r} is already used in {item.room_id} for another record; choose another uid"
+        )
+    return stored
+
+
+def _settle(c: sqlite3.Connection, echo: Echo) -> list[OutboxItem]:
+    rows = c.execute(
+        f"DELETE FROM outbox WHERE event_id = ? OR txn_id = ? OR (room_id = ? AND uid = ?) RETURNING {_COLUMNS}",  # noqa: S608  constants
+        (echo.event_id, echo.txn_id, echo.room_id, echo.uid),
+    ).fetchall()
+    return [replace(_item(row), state="synced", event_id=echo.event_id, reason=None) for row in rows]

@@ -1,0 +1,132 @@
+"""What the flows hand to the replica and get from it: plain rows, no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event after the pipeline: exactly one row state, the raw content kept.
+
+    Attributes:
+        origin_time: milliseconds since 1970 as the sender's server claims.
+        content: JSON text as it arrived; None for redacted.
+        record: one of our records, whatever its state.
+        value: the record's value as JSON text; None unless valid.
+        time: the record's time in microseconds since 1970 UTC; None unless it is a record.
+        problems: JSON list of [pointer, rule, message, value] when invalid.
+        redacts: the event whose content this one removes.
+        txn_id: our own transaction id, when the event came back to the device that sent it.
+    """
+
+    event_id: str
+    type: str
+    state_key: str | None
+    sender: str
+    origin_time: int
+    content: bytes | None
+    record: bool
+    row_state: str
+    problems: bytes | None = None
+    uid: str | None = None
+    schema: str | None = None
+    value: bytes | None = None
+    time: int | None = None
+    redacts: str | None = None
+    txn_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """One current state event."""
+
+    type: str
+    state_key: str
+    event_id: str
+    sender: str
+    origin_time: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChange:
+    """What one sync response changes in one room.
+
+    Attributes:
+        events: new timeline events, oldest first; known ones may be among them.
+        state: state events to make current, later ones winning.
+        limited: events are missing before the first of `events`; `prev_batch` leads to them.
+        membership: ours, "" when unchanged.
+    """
+
+    room_id: str
+    events: tuple[EventRow, ...] = ()
+    state: tuple[StateRow, ...] = ()
+    limited: bool = False
+    prev_batch: str | None = None
+    membership: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A stretch of history not fetched yet.
+
+    Attributes:
+        token: /messages backwards from here.
+        from_start: it reaches back to the room's beginning.
+        opened: the newest change when it was opened; what fills it is news to whoever was reading then.
+    """
+
+    id: int
+    room_id: str
+    token: str
+    from_start: bool
+    opened: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a commit did: the newest change, and which events it added (not those known before)."""
+
+    change: int
+    added: tuple[EventRow, ...] = field(default=())
+    added_in: tuple[str, ...] = field(default=())
+    reached_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as read back from the replica."""
+
+    event_id: str
+    type: str
+    state_key: str | None
+    sender: str
+    origin_time: int
+    content: bytes | None
+    row_state: str
+    problems: bytes | None
+    uid: str | None
+    value: bytes | None
+    time: int | None
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """One change of the feed, with the event it is about as it is now.
+
+    Attributes:
+        kind: "live", "backfilled", "redaction" or "revalidated".
+        record: the event is one of ours.
+        shadowed: another event with the same (sender, uid) counts instead.
+        repeat: another event with the same (sender, uid) came before this one.
+    """
+
+    change: int
+    kind: str
+    event: StoredEvent
+    record: bool
+    shadowed: bool
+    repeat: bool

@@ -1,0 +1,98 @@
+"""A consistent read of one room's rows, in pages, without holding up the writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from matrixdata.replica.rows import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from matrixdata.replica.database import Database
+
+STORED = (
+    "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
+    " e.uid, e.value, e.time, e.change"
+)
+_PAGE = 5000
+_RECORDS = "e.record = 1 AND e.row_state = 'valid' AND e.shadowed = 0"
+
+
+def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns STORED names
+    """One row of the columns in `STORED`."""
+    return StoredEvent(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which records to read.
+
+    Attributes:
+        since, until: record time in microseconds since 1970 UTC, from inclusive, to exclusive.
+        as_of: leave out what later changes brought.
+        by_time: order by record time instead of by the timeline.
+        newest_first: reverse the order.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    as_of: int | None = None
+    by_time: bool = False
+    newest_first: bool = False
+
+
+class Scan:
+    """Reads of one room. Each page is fetched on a worker thread; all pages see the same moment."""
+
+    def __init__(self, database: Database, room_id: str) -> None:
+        self._db = database
+        self._room_id = room_id
+
+    async def records(self, span: Span) -> AsyncGenerator[list[tuple[Any, ...]]]:
+        """Pages of (event_id, sender, uid, value, time, change) of the records that count."""
+        tests, values = [_RECORDS], [self._room_id]
+        bounds = (("e.time >= ?", span.since), ("e.time < ?", span.until), ("e.change <= ?", span.as_of))
+        parameters: list[Any] = [*values]
+        for test, bound in bounds:
+            if bound is not None:
+                tests.append(test)
+                parameters.append(bound)
+        direction = "DESC" if span.newest_first else "ASC"
+        order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
+        query = (
+            "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.change FROM event e"  # noqa: S608  constants and ? marks
+            " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
+            f"{' AND '.join(tests)} ORDER BY {order}"
+        )
+        async for page in self._pages(query, parameters):
+            yield page
+
+    async def events(self, *, states: tuple[str, ...] = ()) -> AsyncGenerator[list[StoredEvent]]:
+        """Pages of every event held, in the timeline's order; only those in `states` if any are given."""
+        marks = ",".join("?" * len(states))
+        query = (
+            f"SELECT {STORED} FROM event e WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"  # noqa: S608  constants and ? marks
+            + (f" AND e.row_state IN ({marks})" if states else "")
+            + " ORDER BY e.position"
+        )
+        async for page in self._pages(query, [self._room_id, *states]):
+            yield [stored_event(row) for row in page]
+
+    async def record_events(self) -> AsyncGenerator[list[StoredEvent]]:
+        """Pages of our own events in whatever state but redacted, for judging them anew."""
+        query = (
+            f"SELECT {STORED} FROM event e WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"  # noqa: S608  constants
+            " AND e.record = 1 AND e.row_state <> 'redacted' ORDER BY e.position"
+        )
+        async for page in self._pages(query, [self._room_id]):
+            yield [stored_event(row) for row in page]
+
+    async def _pages(self, query: str, parameters: list[Any]) -> AsyncGenerator[list[tuple[Any, ...]]]:
+        async with self._db.snapshot() as connection:
+            cursor = await anyio.to_thread.run_sync(connection.execute, query, parameters)
+            while page := await anyio.to_thread.run_sync(cursor.fetchmany, _PAGE):
+                yield page
