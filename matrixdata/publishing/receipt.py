@@ -75,6 +75,10 @@ class AsyncReceipt:
             raise Rejected(self.reason or "M_UNKNOWN", "the record stays in the outbox as stuck")
         return self.state
 
+    async def changed(self) -> None:
+        """Return at the next change of state."""
+        await self._changed.wait()
+
     def _update(self, item: OutboxItem) -> None:
         self._item = item
         self._changed.set()

@@ -70,6 +70,11 @@ class AsyncSubscription:
         state = "open" if self._open else "closed"
         return f"<Subscription {state} {self._room_id} start={self._start!r}>"
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a named cursor keeps how far it got."""
+        return self._cursor_name is not None
+
     # -- entering and leaving ---------------------------------------------------------------------------
     async def __aenter__(self) -> AsyncSubscription:
         """Return once live."""

@@ -97,8 +97,12 @@ class SyncLoop:
             await self._lead()
         except MatrixDataError as error:
             log.warning("syncing ended: %s", error)
-            self.fatal = error
-            self._notify()
+            self.fail(error)
+
+    def fail(self, error: MatrixDataError) -> None:
+        """End syncing for a reason; whoever waits for it meets that reason."""
+        self.fatal = error
+        self._notify()
 
     async def _lead(self) -> None:
         await self._rooms.lead()
@@ -110,6 +114,7 @@ class SyncLoop:
                 await self._round(source)
             except (NotSent, Unknown) as error:
                 failures += 1
+                log.info("sync failed (%s), attempt %d", error, failures)
                 self.failing = error
                 self._notify()
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0

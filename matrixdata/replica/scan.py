@@ -33,6 +33,7 @@ class Span:
 
     Attributes:
         since, until: record time in microseconds since 1970 UTC, from inclusive, to exclusive.
+        after: leave out what this change and earlier ones brought.
         as_of: leave out what later changes brought.
         by_time: order by record time instead of by the timeline.
         newest_first: reverse the order.
@@ -40,6 +41,7 @@ class Span:
 
     since: int | None = None
     until: int | None = None
+    after: int | None = None
     as_of: int | None = None
     by_time: bool = False
     newest_first: bool = False
@@ -55,7 +57,12 @@ class Scan:
     async def records(self, span: Span) -> AsyncGenerator[list[tuple[Any, ...]]]:
         """Pages of (event_id, sender, uid, value, time, change) of the records that count."""
         tests, values = [_RECORDS], [self._room_id]
-        bounds = (("e.time >= ?", span.since), ("e.time < ?", span.until), ("e.change <= ?", span.as_of))
+        bounds = (
+            ("e.time >= ?", span.since),
+            ("e.time < ?", span.until),
+            ("e.change > ?", span.after),
+            ("e.change <= ?", span.as_of),
+        )
         parameters: list[Any] = [*values]
         for test, bound in bounds:
             if bound is not None:

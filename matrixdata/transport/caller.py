@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import NotSent, RateLimited, Unknown
+from matrixdata.errors import MatrixDataError, NotSent, RateLimited, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,8 @@ class Caller:
         self.limit = limit or RateLimit()
         self._backoff = backoff or Backoff()
         self._chance = chance
+        self.failing: MatrixDataError | None = None
+        """Why the server was not reached at the last attempt; None when it was."""
 
     async def call(self, request: Request, *, patience: float = 30.0) -> bytes:
         """Send, retry and wait for at most `patience` seconds altogether; inf for as long as it takes.
@@ -91,19 +93,23 @@ class Caller:
         deadline = anyio.current_time() + patience
         attempt = 0
         while True:
-            if self.limit.remaining > deadline - anyio.current_time():
+            if self.limit.remaining > max(0.0, deadline - anyio.current_time()):
                 raise RateLimited(self.limit.remaining)
             await self.limit.wait()
             attempt += 1
             try:
-                return await self.transport.send(request)
+                body = await self.transport.send(request)
             except RateLimited as error:
                 self.limit.hit(error.retry_after, self._chance)
                 log.info("rate limited for %.1f s", self.limit.remaining)
             except (NotSent, Unknown) as error:
+                self.failing = error
                 pause = self._backoff.delay(attempt, self._chance)
                 out_of_time = anyio.current_time() + pause > deadline
                 if out_of_time or (isinstance(error, Unknown) and not request.idempotent):
                     raise
                 log.info("attempt %d failed (%s); again in %.1f s", attempt, error, pause)
                 await anyio.sleep(pause)
+            else:
+                self.failing = None
+                return body

@@ -1,0 +1,366 @@
+"""AsyncClient: one account on one homeserver. The composition root, the only file that chooses adapters."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+import anyio.abc
+import msgspec
+
+from matrixdata.collection import (
+    AsyncCollection,
+    AsyncInvite,
+    CollectionInfo,
+    Directory,
+    Services,
+    checked_creation,
+)
+from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
+from matrixdata.protocol import requests
+from matrixdata.publishing import Acceptance, Receipts, Sender
+from matrixdata.receiving import (
+    Backfill,
+    Feed,
+    Freshness,
+    Intake,
+    SlidingSource,
+    Source,
+    SyncLoop,
+    V2Source,
+)
+from matrixdata.receiving.records import moment
+from matrixdata.transport.caller import Caller
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import TracebackType
+
+    from matrixdata.protocol.time import TimeUnit
+    from matrixdata.replica.account import Session
+    from matrixdata.replica.store import Store
+    from matrixdata.transport.http import HttpTransport
+
+log = logging.getLogger("matrixdata")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _new_id() -> str:
+    return secrets.token_urlsafe(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a client takes from the world besides its server and its disk; tests pass their own.
+
+    Attributes:
+        clock: microseconds since 1970 UTC.
+        new_id: fresh ids of at least 128 random bits, safe in URLs.
+        chance: numbers in [0, 1), for jitter.
+    """
+
+    clock: Callable[[], int] = _now
+    new_id: Callable[[], str] = _new_id
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a client is doing.
+
+    Attributes:
+        connected: the server answered the last time it was asked.
+        problem: why not, or why syncing ended; None when all is well.
+        following: rooms kept in step.
+        last_sync: when the server last answered a sync; aware, UTC; None before.
+        queued: accepted records on their way.
+        stuck: records that the server refused; kept in the outbox.
+        gaps: stretches of history not fetched, over all rooms.
+        rate_limited: seconds that the server still asks us to wait.
+    """
+
+    user_id: str
+    homeserver: str
+    device_id: str
+    connected: bool
+    problem: str | None
+    following: int
+    last_sync: datetime | None
+    queued: int
+    stuck: int
+    gaps: int
+    invalid: int
+    undecryptable: int
+    rate_limited: float
+
+
+class AsyncClient:
+    """One logged-in account. Use it in an `async with` block; `connect_async` makes it."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        transport: HttpTransport,
+        *,
+        environment: Environment | None = None,
+    ) -> None:
+        self._session = session
+        self._store = store
+        self._transport = transport
+        self._environment = environment or Environment()
+        self._pid = os.getpid()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._closed = False
+        self._feed = Feed()
+        self._caller = Caller(transport, chance=self._environment.chance)
+        self._logged_out: LoggedOut | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Client {self._session.user_id} at {self._session.homeserver}, {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Clients hold sockets and locks: they cannot be pickled or copied."""
+        raise TypeError(
+            "a Client cannot be pickled or copied; call matrixdata.connect(...) where you need another"
+        )
+
+    # -- life -------------------------------------------------------------------------------------------
+    async def __aenter__(self) -> AsyncClient:
+        """Start the background work. Needs no server: offline, everything local works."""
+        self._compose(await self._store.rooms.identity())
+        self._closing, self._work = anyio.Event(), anyio.CancelScope()
+        tasks = anyio.create_task_group()
+        await tasks.__aenter__()
+        self._tasks = tasks
+        tasks.start_soon(self._background)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the background work and close the store. What is queued stays queued for the next client."""
+        await self.close()
+        tasks, self._tasks = self._tasks, None
+        try:
+            if tasks is not None:
+                # Not the error of the body: the task group would wrap it, and `except RecordInvalid` around the
+                # with block would no longer catch it.
+                await tasks.__aexit__(None, None, None)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._transport.aclose()
+                await self._store.aclose()
+
+    async def _background(self) -> None:
+        # A scope of its own: cancelling the task group would cancel the body of the user's with block too.
+        with self._work:
+            async with anyio.create_task_group() as tasks:
+                for work in (self._sender.run, self._loop.run, self._backfill.run):
+                    tasks.start_soon(self._guarded, work)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """The edge of a background task: a bug in it is reported and ends what waits for it, not the user's code."""
+        try:
+            await work()
+        except Exception as error:
+            log.exception("background work failed; please report this")
+            self._loop.fail(MatrixDataError(f"background work failed: {error!r}; see the log, and please report it"))
+
+    async def close(self) -> None:
+        """Stop using this client: later calls raise ClientClosed. Leaving its `async with` block does the rest."""
+        self._closed = True
+        self._feed.close()
+        self._work.cancel()
+        self._closing.set()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[AsyncClient]) -> None:
+        """Be open until `close()`: for those who host the client in a task of its own."""
+        async with self:
+            task_status.started(self)
+            await self._closing.wait()
+
+    def _compose(self, replica: str) -> None:
+        store, world, user_id = self._store, self._environment, self._session.user_id
+        receipts = Receipts()
+        store.outbox.on_change.append(receipts.update)
+        store.rooms.on_commit.append(self._feed.wake)
+        intake = Intake(store.rooms, store.outbox, user_id=user_id)
+        self._sender = Sender(
+            self._caller, store.outbox, receipts, store.send_lease, on_logout=self._on_logout
+        )
+        self._loop = SyncLoop(
+            store.rooms,
+            intake,
+            store.sync_lease,
+            choose_source=self._choose_source,
+            chance=world.chance,
+            clock=world.clock,
+            on_change=self._feed.wake,
+        )
+        self._backfill = Backfill(self._caller, store.rooms, intake)
+        self._services = Services(
+            user_id=user_id,
+            homeserver=self._session.homeserver,
+            replica=replica,
+            caller=self._caller,
+            account=store.account,
+            outbox=store.outbox,
+            rooms=store.rooms,
+            intake=intake,
+            acceptance=Acceptance(
+                store.outbox, receipts, user_id=user_id, clock=world.clock, new_id=world.new_id
+            ),
+            receipts=receipts,
+            sender=self._sender,
+            freshness=Freshness(self._caller, store.rooms, self._loop, self._backfill, self._feed),
+            feed=self._feed,
+            clock=world.clock,
+            new_id=world.new_id,
+            check=self._check,
+        )
+        self._directory = Directory(self._services)
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedClient(
+                "this client was opened before a fork; call matrixdata.connect() in the new process"
+            )
+        if self._closed or self._tasks is None:
+            raise ClientClosed("this client is closed; call matrixdata.connect() again")
+
+    def _on_logout(self, error: LoggedOut) -> None:
+        self._logged_out = error
+
+    async def _choose_source(self) -> Source:
+        """Simplified sliding sync where the server has it, /sync elsewhere; versions alone do not tell."""
+        body = await self._caller.call(requests.versions(), patience=0)
+        try:
+            features = msgspec.json.decode(body, type=_Versions).unstable_features
+        except msgspec.MsgspecError:
+            features = {}
+        if features.get("org.matrix.simplified_msc3575"):
+            return SlidingSource(self._caller)
+        return V2Source(self._caller, await self._store.rooms.joined())
+
+    # -- what it is -------------------------------------------------------------------------------------
+    @property
+    def user_id(self) -> str:
+        """The Matrix id of the logged-in user, such as @ada:example.org."""
+        return self._session.user_id
+
+    @property
+    def homeserver(self) -> str:
+        """The homeserver's address."""
+        return self._session.homeserver
+
+    async def status(self) -> Status:
+        """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""
+        self._check()
+        outbox, rows = await self._store.outbox.counts(), await self._store.rooms.counts()
+        problem = self._logged_out or self._loop.fatal or self._loop.failing or self._caller.failing
+        answered = self._loop.last_answer
+        return Status(
+            user_id=self.user_id,
+            homeserver=self.homeserver,
+            device_id=self._session.device_id,
+            connected=problem is None,
+            problem=str(problem) if problem else None,
+            following=len(self._loop.live),
+            last_sync=moment(answered) if answered is not None else None,
+            queued=outbox.get("queued", 0),
+            stuck=outbox.get("stuck", 0),
+            gaps=rows["gaps"],
+            invalid=rows["invalid"],
+            undecryptable=rows["undecryptable"],
+            rate_limited=self._caller.limit.remaining,
+        )
+
+    # -- collections ------------------------------------------------------------------------------------
+    async def create_collection(
+        self,
+        name: str,
+        *,
+        schema: Mapping[str, object] | str | None = None,
+        time: str | Sequence[str] | None = None,
+        time_unit: TimeUnit = "iso",
+        encrypted: bool = True,
+        public: bool = False,
+        invite: Sequence[str] = (),
+        exist_ok: bool = False,
+    ) -> AsyncCollection:
+        """Make a collection: a private room of your own, with a schema in it, under a name that is yours.
+
+        Args:
+            name: what you call it; bound to you on all your devices, means nothing to others.
+            schema: a JSON Schema (draft 2020-12, the profile in docs/schema-profile.md) that every record must
+                satisfy; a dict or its JSON text.
+            time: the key (or dotted path) of the records' own time, by which since= and until= then select.
+            time_unit: how it is written: "iso" for RFC 3339 text with an offset, or numbers of "s", "ms", "us"
+                or "ns" since 1970-01-01T00:00:00Z.
+            encrypted: end-to-end encryption; not in this version, so pass encrypted=False.
+            public: anyone who knows the room id can join and read; writing is for owners and invited writers.
+            invite: user ids to invite at once, as writers.
+            exist_ok: return the collection if you already have one of that name.
+
+        Raises:
+            Unsupported: encrypted=True.
+            SchemaError: the schema is outside the profile, with every reason.
+            Conflict: the name is taken (or, with exist_ok, has another schema).
+        """
+        self._check()
+        creation = checked_creation(
+            name,
+            schema=schema,
+            time=time,
+            time_unit=time_unit,
+            encrypted=encrypted,
+            public=public,
+            invite=invite,
+        )
+        return await self._directory.create(creation, exist_ok=exist_ok)
+
+    async def collection(self, name: str) -> AsyncCollection:
+        """Open a collection: a name you bound, #alias:server, or !room_id; the last two join if they can.
+
+        Raises:
+            NotFound: you bound no such name; the message lists those you have.
+            Rejected: you may not join that room.
+        """
+        self._check()
+        return await self._directory.open(name)
+
+    async def collections(self) -> list[CollectionInfo]:
+        """Your collections: names you bound, and rooms you are in that say they are one."""
+        self._check()
+        return await self._directory.collections()
+
+    async def invites(self) -> list[AsyncInvite]:
+        """Invites waiting for you; each has room_id, claimed_name, inviter, accept(name=…) and reject()."""
+        self._check()
+        return await self._directory.invites()
+
+    async def logout(self) -> None:
+        """End this device's session on the server. Replica and outbox stay; connect again to go on."""
+        self._check()
+        with suppress(LoggedOut):
+            await self._caller.call(requests.logout(), patience=10)
+        await self._store.account.forget_token()
+        await self.close()
+
+
+class _Versions(msgspec.Struct):
+    versions: list[str] = []
+    unstable_features: dict[str, bool] = {}

@@ -1,0 +1,315 @@
+"""AsyncCollection: what a user does with one collection. It checks arguments and delegates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from matrixdata.collection.bulk import Bulk, OnError
+from matrixdata.collection.query import AsyncQuery, Moment, OnIncomplete, checked_query
+from matrixdata.collection.roles import Role, read_power_levels
+from matrixdata.collection.tables import (
+    AsyncTable,
+    HistoryEvent,
+    Member,
+    StateEvent,
+    history_event,
+    state_event,
+)
+from matrixdata.errors import NotSent, Rejected, Unknown
+from matrixdata.model import InvalidRecord, JSONObject, Position
+from matrixdata.protocol import requests
+from matrixdata.protocol.sync import parse_state
+from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
+from matrixdata.receiving.pipeline import state_rows
+from matrixdata.receiving.records import invalid_record, microseconds
+
+if TYPE_CHECKING:
+    from matrixdata.collection.ports import Services
+    from matrixdata.collection.report import PublishReport
+    from matrixdata.publishing import AsyncReceipt, Milestone
+    from matrixdata.replica.rows import StateRow
+    from matrixdata.replica.rules import Rules
+
+
+class AsyncCollection:
+    """A room as a collection of JSON records. Made by `client.create_collection` and `client.collection`."""
+
+    def __init__(
+        self, services: Services, room_id: str, *, name: str | None, rules: Rules, encrypted: bool
+    ) -> None:
+        self._services = services
+        self._room_id = room_id
+        self._name = name
+        self._rules = rules
+        self._encrypted = encrypted
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.name!r} {self._room_id}>"
+
+    # -- what it is -------------------------------------------------------------------------------------
+    @property
+    def room_id(self) -> str:
+        """Matrix's id of the room."""
+        return self._room_id
+
+    @property
+    def name(self) -> str:
+        """The name this user bound, else the name that its owner gave it, else the room id."""
+        claimed = self._rules.collection.name if self._rules.collection else None
+        return self._name or claimed or self._room_id
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the room is end-to-end encrypted."""
+        return self._encrypted
+
+    @property
+    def schema(self) -> JSONObject | bool | None:
+        """The JSON Schema that new records are checked against; None without one."""
+        schema = self._rules.schema
+        if schema is None:
+            return None
+        document: JSONObject | bool = msgspec.json.decode(schema.text)
+        return document
+
+    # -- members ----------------------------------------------------------------------------------------
+    async def invite(self, user_id: str, *, role: Role = "writer") -> None:
+        """Invite a user, as "reader", "writer" or "owner". Inviting a member again only sets the role.
+
+        Raises:
+            Rejected: the server refuses, for instance because you may not invite here.
+        """
+        if role not in {"reader", "writer", "owner"}:
+            raise ValueError(f'role={role!r}; it takes "reader", "writer" or "owner"')
+        if not user_id.startswith("@") or ":" not in user_id:
+            raise ValueError(f"{user_id!r} is not a Matrix user id, which looks like @ada:example.org")
+        state = await self._fetched_state()
+        levels = read_power_levels(state).granting(user_id, role)
+        if levels is not None:
+            # The role first: who joins at once must not find the wrong one.
+            await self._services.caller.call(
+                requests.put_state(self._room_id, "m.room.power_levels", "", levels)
+            )
+        if not _is_member(state, user_id):
+            await self._services.caller.call(requests.invite(self._room_id, user_id))
+
+    def members(self) -> AsyncTable[Member]:
+        """Who is here, invited or gone, with their roles; asked from the server, else from the replica."""
+        return AsyncTable(Member, self._members)
+
+    async def _members(self) -> list[Member]:
+        state = await self._state_rows()
+        levels = read_power_levels(state)
+        members = []
+        for row in state:
+            if row.type == "m.room.member":
+                content = state_event(row).content
+                content = content if isinstance(content, dict) else {}
+                name, membership = content.get("displayname"), content.get("membership")
+                members.append(
+                    Member(
+                        user_id=row.state_key,
+                        membership=membership if isinstance(membership, str) else "",
+                        role=levels.role(row.state_key),
+                        display_name=name if isinstance(name, str) else None,
+                        power_level=levels.of(row.state_key),
+                    )
+                )
+        return members
+
+    async def leave(self) -> None:
+        """Leave the room. What was received is kept and can still be queried; the name is freed."""
+        await self._services.caller.call(requests.leave(self._room_id))
+        await self._services.account.unbind(self._room_id)
+
+    # -- writing ----------------------------------------------------------------------------------------
+    async def publish(
+        self,
+        record: Mapping[str, object],
+        *,
+        wait: Milestone = "sent",
+        timeout: float = 10.0,
+        uid: str | None = None,
+    ) -> AsyncReceipt:
+        """Check a record, store it durably, and send it; offline it is sent later.
+
+        Args:
+            record: a JSON object: str keys, finite numbers, integers of 64 bits.
+            wait: return once it is "queued" (durable here), "sent" (the server has it) or "synced" (it came
+                back and is in the replica).
+            timeout: seconds to wait for that. After them the receipt says "queued"; nothing is lost, so
+                publishing again is never needed.
+            uid: your own id for the record, to make your own retries harmless; at most 255 bytes.
+
+        Raises:
+            RecordInvalid, TooLarge: nothing was queued; every reason, with JSON Pointers.
+            Rejected: the server refused it; it is kept in the outbox as stuck.
+            Conflict: the uid already stands for another record.
+        """
+        self._services.check()
+        if wait not in {"queued", "sent", "synced"}:
+            raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
+        rules = await self._services.intake.rules(self._room_id)
+        item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules, uid=uid)
+        (receipt,) = await self._services.acceptance.accept([item])
+        self._services.sender.wake()
+        if wait == "synced":
+            await self._services.freshness.follow(self._room_id, timeout=timeout)
+        if wait != "queued":
+            await receipt.wait(wait, timeout=timeout)
+        return receipt
+
+    async def publish_many(
+        self,
+        rows: object,
+        *,
+        on_error: OnError = "collect",
+        wait: Milestone = "sent",
+        timeout: float = 10.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PublishReport:
+        """Publish many records: an iterable of dicts, a pandas or polars DataFrame, or an Arrow table.
+
+        Args:
+            rows: the records; a frame's columns become keys, its missing cells absent keys.
+            on_error: "collect" publishes the good rows and lists the others in `report.rejected`; "raise"
+                checks all rows first and publishes none if one is bad.
+            wait: as in `publish`.
+            timeout: seconds without any progress after which it returns; the rest stays queued.
+            progress: called with (sent, accepted) as it goes.
+
+        Raises:
+            RecordInvalid, TooLarge: with on_error="raise"; nothing was queued.
+        """
+        self._services.check()
+        rules = await self._services.intake.rules(self._room_id)
+        bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
+        await bulk.accept(rows, progress)
+        if wait == "synced":
+            await self._services.freshness.follow(self._room_id, timeout=timeout)
+        if wait != "queued":
+            await bulk.finish(wait, timeout=timeout, progress=progress)
+        return bulk.report()
+
+    # -- reading ----------------------------------------------------------------------------------------
+    def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> AsyncSubscription:
+        """Records as they are committed; use it in a with block, which is entered once live.
+
+        Args:
+            start: "new", "all" (what is there, then what comes), a Position, or an aware datetime (by record
+                time).
+            cursor: a name under which to remember how far this subscription got; the next one of that name
+                goes on there, and `start` counts only the first time.
+        """
+        self._services.check()
+        return AsyncSubscription(self._services.sources, self._room_id, start=start, cursor=cursor)
+
+    def query(
+        self,
+        where: Mapping[str | tuple[str, ...], object] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        as_of: Position | None = None,
+        on_incomplete: OnIncomplete = "warn",
+        timeout: float = 10.0,
+    ) -> AsyncQuery:
+        """A query; it runs when its rows, a frame or a file are asked for.
+
+        Args:
+            where: a filter such as {"device": "d1", "temp": {">": 20}}; see docs/query.md.
+            since: from here, inclusive: "-24h", an ISO 8601 text with offset, an aware datetime, or a Position
+                (then exclusive). By the collection's time field if it has one, else by event time.
+            until: up to here, exclusive; the same forms.
+            columns: the columns of frames and files; all by default.
+            order: "time", a path such as "temp", or either with "-" before it for descending; by default
+                the room's timeline.
+            limit: at most so many rows, the first in that order.
+            as_of: leave out what arrived after this Position.
+            on_incomplete: "warn", "raise" or "ignore" when rows are missing.
+            timeout: seconds to wait until the replica holds what the server has now; 0 reads what is here.
+        """
+        self._services.check()
+        spec = checked_query(
+            where=where,
+            since=since,
+            until=until,
+            columns=columns,
+            order=order,
+            limit=limit,
+            as_of=as_of,
+            on_incomplete=on_incomplete,
+            timeout=timeout,
+            now=self._services.clock(),
+            replica=self._services.replica,
+        )
+        return AsyncQuery(self._services, self._room_id, self.name, spec)
+
+    def history(self, *, timeout: float = 10.0) -> AsyncTable[HistoryEvent]:
+        """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
+
+        async def fetch() -> Iterable[HistoryEvent]:
+            await self._services.freshness.ready(self._room_id, timeout=timeout)
+            pages = self._services.rooms.scan(self._room_id).events()
+            return [history_event(event) async for page in pages for event in page]
+
+        return AsyncTable(HistoryEvent, fetch)
+
+    def state(self) -> AsyncTable[StateEvent]:
+        """The room's current state, asked from the server, else as the replica has it."""
+
+        async def fetch() -> Iterable[StateEvent]:
+            return [state_event(row) for row in await self._state_rows()]
+
+        return AsyncTable(StateEvent, fetch)
+
+    async def sync(
+        self, *, since: datetime | None = None, progress: Callable[[SyncProgress], None] | None = None
+    ) -> None:
+        """Complete the replica from the server now: every gap filled, back to `since` or to the start.
+
+        Args:
+            since: an aware datetime; older history may stay a gap.
+            progress: called as pages arrive.
+
+        Raises:
+            NotSent, Unknown, RateLimited: the server was not reached; what was fetched is kept.
+            ValueError: `since` has no time zone.
+        """
+        self._services.check()
+        back_to = microseconds(since) // 1000 if since is not None else None
+        await self._services.freshness.follow(self._room_id)
+        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=progress)
+        await self._services.freshness.catch_up(self._room_id, timeout=30)
+
+    async def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
+        """Records that arrived and are quarantined: malformed, or against the schema; with every reason."""
+        await self._services.freshness.ready(self._room_id, timeout=timeout)
+        pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
+        return [invalid_record(event) async for page in pages for event in page]
+
+    # -- state ------------------------------------------------------------------------------------------
+    async def _state_rows(self) -> Sequence[StateRow]:
+        try:
+            return await self._fetched_state()
+        except (NotSent, Unknown, Rejected):
+            return await self._services.rooms.state(self._room_id)
+
+    async def _fetched_state(self) -> tuple[StateRow, ...]:
+        body = await self._services.caller.call(requests.room_state(self._room_id), patience=10)
+        return state_rows(parse_state(body))
+
+
+def _is_member(state: Iterable[StateRow], user_id: str) -> bool:
+    for row in state:
+        if row.type == "m.room.member" and row.state_key == user_id:
+            content = state_event(row).content
+            return isinstance(content, dict) and content.get("membership") in {"join", "invite"}
+    return False

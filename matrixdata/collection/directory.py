@@ -1,0 +1,297 @@
+"""Which rooms are collections, under which names: creating, opening, listing, invites.
+
+A bare name means what this user bound it to, kept in account data and so on all of the user's devices. A
+name that a room or an invite claims binds nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from matrixdata.collection.core import AsyncCollection
+from matrixdata.collection.creation import Creation
+from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, Unknown, Unsupported
+from matrixdata.model.problem import safe_text
+from matrixdata.protocol import requests
+from matrixdata.protocol.content import COLLECTION
+from matrixdata.protocol.sync import decode, parse_state
+from matrixdata.receiving.pipeline import membership_of, state_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matrixdata.collection.ports import Services
+    from matrixdata.replica.rows import StateRow
+
+_BINDING = "io.matrixdata.binding."
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection this user has a name for, or a room that says it is one.
+
+    Attributes:
+        name: the name this user bound; None if none was.
+        claimed_name: what the room's owner calls it; hostile until shown otherwise.
+    """
+
+    room_id: str
+    name: str | None
+    claimed_name: str | None
+    encrypted: bool
+    members: int
+
+
+class AsyncInvite:
+    """An invite to a room. Its name is claimed by whoever sent it."""
+
+    def __init__(self, directory: Directory, room_id: str, claimed_name: str | None, inviter: str) -> None:
+        self._directory = directory
+        self.room_id = room_id
+        self.claimed_name = claimed_name
+        self.inviter = inviter
+
+    def __repr__(self) -> str:
+        return f"<Invite to {self.claimed_name!r} from {safe_text(self.inviter)} {self.room_id}>"
+
+    async def accept(self, *, name: str | None = None) -> AsyncCollection:
+        """Join; with `name`, also bind that name to the room. The claimed name binds nothing by itself."""
+        return await self._directory.join(self.room_id, name=name)
+
+    async def reject(self) -> None:
+        """Decline the invite."""
+        await self._directory.leave(self.room_id)
+
+
+class Directory:
+    """Names, rooms and invites of one account."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    # -- creating ---------------------------------------------------------------------------------------
+    async def create(self, creation: Creation, *, exist_ok: bool) -> AsyncCollection:
+        """Make a collection and bind its name; an attempt that was cut short is finished, not repeated."""
+        room_id = await self._bound(creation.name)
+        if room_id is not None:
+            return await self._existing(creation, room_id, exist_ok=exist_ok)
+        uid, resumed = await self._services.account.intend(creation.name, self._services.new_id())
+        room_id = await self._find_created(uid) if resumed else None
+        if room_id is None:
+            try:
+                body = await self._services.caller.call(requests.create_room(creation.body(uid)), patience=60)
+            except Rejected:
+                await self._services.account.give_up(creation.name)
+                raise
+            room_id = str(_members(body)["room_id"])
+        await self.bind(creation.name, room_id)
+        return await self.open_room(room_id, name=creation.name)
+
+    async def _existing(self, creation: Creation, room_id: str, *, exist_ok: bool) -> AsyncCollection:
+        if not exist_ok:
+            raise Conflict(
+                f"you already have a collection named {creation.name!r} ({room_id}); "
+                f"open it with client.collection({creation.name!r}), or pass exist_ok=True"
+            )
+        collection = await self.open_room(room_id, name=creation.name)
+        stands = (await self._services.intake.rules(room_id)).schema
+        if creation.schema is not None and (stands is None or stands.hash != creation.schema.hash):
+            raise Conflict(
+                f"{creation.name!r} exists with another schema; open it with client.collection({creation.name!r}), "
+                "or choose another name"
+            )
+        return collection
+
+    async def _find_created(self, uid: str) -> str | None:
+        """The room that an earlier attempt made, by the creation uid in its state."""
+        joined = _members(await self._services.caller.call(requests.joined_rooms())).get("joined_rooms")
+        for room_id in joined if isinstance(joined, list) else []:
+            try:
+                body = await self._services.caller.call(requests.state_event(str(room_id), COLLECTION))
+            except (Rejected, Unsupported):
+                continue  # no collection
+            if _members(body).get("uid") == uid:
+                return str(room_id)
+        return None
+
+    # -- names ------------------------------------------------------------------------------------------
+    async def bind(self, name: str, room_id: str) -> None:
+        """Let a name mean a room, on every device of this user; here at once, elsewhere when reachable."""
+        await self._services.account.bind(name, room_id)
+        request = requests.put_account_data(self._services.user_id, _BINDING + name, {"room_id": room_id})
+        await self._services.caller.call(request)
+
+    async def _bound(self, name: str) -> str | None:
+        """The room that a name means: as known here, else as another device bound it."""
+        known = (await self._services.account.bindings()).get(name)
+        if known is not None:
+            return known
+        request = requests.account_data(self._services.user_id, _BINDING + name)
+        try:
+            content = _members(await self._services.caller.call(request, patience=10))
+        except (Rejected, Unsupported):
+            return None  # 404: no device bound it
+        room_id = content.get("room_id")
+        if not isinstance(room_id, str) or not room_id:
+            return None
+        await self._services.account.bind(name, room_id)
+        return room_id
+
+    # -- opening ----------------------------------------------------------------------------------------
+    async def open(self, name: str) -> AsyncCollection:
+        """A collection by bound name, #alias:server or !room_id; the last two join if invited or public."""
+        if name.startswith("!"):
+            return await self.join(name)
+        if name.startswith("#"):
+            found = _members(await self._services.caller.call(requests.resolve_alias(name)))
+            servers = found.get("servers")
+            via = tuple(str(server) for server in servers[:3]) if isinstance(servers, list) else ()
+            return await self.join(str(found.get("room_id")), via=via)
+        room_id = await self._bound(name)
+        if room_id is None:
+            raise NotFound(await self._unknown(name))
+        return await self.open_room(room_id, name=name)
+
+    async def _unknown(self, name: str) -> str:
+        names = list(await self._services.account.bindings())
+        close = difflib.get_close_matches(name, names, n=1)
+        have = f"you have {', '.join(map(repr, names[:10]))}" if names else "you have none yet"
+        return (
+            f"no collection is named {name!r}"
+            + (f"; did you mean {close[0]!r}?" if close else f"; {have}.")
+            + " Make one with client.create_collection(name), open somebody else's by room id or alias, "
+            "or accept an invite from client.invites()"
+        )
+
+    async def join(
+        self, room_id: str, *, name: str | None = None, via: Sequence[str] = ()
+    ) -> AsyncCollection:
+        """Join a room (harmless when joined), bind `name` if given, and open it."""
+        if await self._services.rooms.membership(room_id) != "join":
+            await self._services.caller.call(requests.join(room_id, via=tuple(via)), patience=90)
+        if name is not None:
+            other = await self._bound(name)
+            if other is not None and other != room_id:
+                raise Conflict(f"{name!r} already means {other}; choose another name")
+            await self.bind(name, room_id)
+        return await self.open_room(room_id, name=name)
+
+    async def open_room(self, room_id: str, *, name: str | None = None) -> AsyncCollection:
+        """A room that we are in, as a collection; its state is fetched once, without a sync."""
+        if await self._services.rooms.membership(room_id) != "join":
+            state = state_rows(parse_state(await self._services.caller.call(requests.room_state(room_id))))
+            await self._services.intake.state(room_id, state)
+            if membership_of(self._services.user_id, state) != "join":
+                raise NotFound(f"you are not a member of {room_id}; open it by its id or alias to join it")
+        if name is None:
+            bindings = await self._services.account.bindings()
+            name = next((bound for bound, room in bindings.items() if room == room_id), None)
+        rules = await self._services.intake.rules(room_id)
+        encrypted = bool(await self._services.rooms.state(room_id, ("m.room.encryption",)))
+        return AsyncCollection(self._services, room_id, name=name, rules=rules, encrypted=encrypted)
+
+    async def leave(self, room_id: str) -> None:
+        """Leave a room or decline an invite."""
+        await self._services.caller.call(requests.leave(room_id))
+
+    # -- lists ------------------------------------------------------------------------------------------
+    async def invites(self) -> list[AsyncInvite]:
+        """Rooms we are invited to."""
+        body: dict[str, Any] = {
+            "conn_id": "matrixdata-invites",
+            "lists": {
+                "invites": {
+                    "ranges": [[0, 999]],
+                    "timeline_limit": 0,
+                    "required_state": [],
+                    "filters": {"is_invite": True},
+                }
+            },
+        }
+        try:
+            request = requests.sliding_sync(body, pos=None, timeout_ms=0)
+            rooms = _members(await self._services.caller.call(request)).get("rooms")
+            found = {
+                room_id: room.get("invite_state")
+                for room_id, room in (rooms.items() if isinstance(rooms, dict) else ())
+                if isinstance(room, dict)
+            }
+        except Unsupported:
+            found = await self._invites_v2()
+        return [
+            AsyncInvite(self, room_id, *_invite_facts(events, self._services.user_id))
+            for room_id, events in found.items()
+            if isinstance(events, list)
+        ]
+
+    async def _invites_v2(self) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"types": []}
+        only = {"room": {"rooms": []}, "presence": nothing, "account_data": nothing}
+        request = requests.sync_v2(since=None, filter_json=msgspec.json.encode(only).decode(), timeout_ms=0)
+        rooms = _members(await self._services.caller.call(request)).get("rooms")
+        invited = rooms.get("invite") if isinstance(rooms, dict) else None
+        return {
+            room_id: room.get("invite_state", {}).get("events")
+            for room_id, room in (invited.items() if isinstance(invited, dict) else ())
+        }
+
+    async def collections(self) -> list[CollectionInfo]:
+        """Every room that we bound a name to, and every room we are in that says it is a collection."""
+        names = {room: name for name, room in (await self._services.account.bindings()).items()}
+        try:
+            joined = _members(await self._services.caller.call(requests.joined_rooms(), patience=10)).get(
+                "joined_rooms"
+            )
+        except (NotSent, Unknown):
+            joined = await self._services.rooms.joined()
+        infos = []
+        for room_id in dict.fromkeys([*names, *(joined if isinstance(joined, list) else [])]):
+            info = await self._info(room_id, names.get(room_id))
+            if info is not None:
+                infos.append(info)
+        return infos
+
+    async def _info(self, room_id: str, name: str | None) -> CollectionInfo | None:
+        state: Sequence[StateRow] = await self._services.rooms.state(room_id)
+        if not state:
+            try:
+                body = await self._services.caller.call(requests.room_state(room_id), patience=10)
+                state = state_rows(parse_state(body))
+            except (NotSent, Unknown, Rejected):
+                state = ()
+        claims = {row.type: decode(row.content) for row in state if row.state_key == ""}
+        collection = claims.get(COLLECTION)
+        if name is None and not isinstance(collection, dict):
+            return None
+        claimed = collection.get("name") if isinstance(collection, dict) else None
+        here = sum(row.type == "m.room.member" and b'"join"' in row.content for row in state)
+        return CollectionInfo(
+            room_id=room_id,
+            name=name,
+            claimed_name=claimed if isinstance(claimed, str) else None,
+            encrypted="m.room.encryption" in claims,
+            members=here,
+        )
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    content = decode(body)
+    return content if isinstance(content, dict) else {}
+
+
+def _invite_facts(events: list[Any], user_id: str) -> tuple[str | None, str]:
+    """The name that an invite claims, and who sent it."""
+    name, inviter = None, ""
+    for event in events:
+        content = event.get("content") if isinstance(event, dict) else None
+        if not isinstance(content, dict):
+            continue
+        if event.get("type") == "m.room.name" and isinstance(content.get("name"), str):
+            name = content["name"]
+        if event.get("type") == "m.room.member" and event.get("state_key") == user_id:
+            inviter = str(event.get("sender", ""))
+    return name, inviter

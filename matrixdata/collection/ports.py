@@ -1,0 +1,47 @@
+"""What a collection works with: chosen by the client, the same for every collection of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matrixdata.publishing import Acceptance, Receipts, Sender
+from matrixdata.receiving import Feed, Freshness, Intake, Sources
+from matrixdata.replica.account import Account
+from matrixdata.replica.outbox import Outbox
+from matrixdata.replica.rooms import Rooms
+from matrixdata.transport.caller import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one client.
+
+    Attributes:
+        clock: microseconds since 1970 UTC.
+        new_id: fresh ids of at least 128 random bits.
+        replica: name of the replica that change numbers belong to.
+        check: raises when the client can no longer be used.
+    """
+
+    user_id: str
+    homeserver: str
+    replica: str
+    caller: Caller
+    account: Account
+    outbox: Outbox
+    rooms: Rooms
+    intake: Intake
+    acceptance: Acceptance
+    receipts: Receipts
+    sender: Sender
+    freshness: Freshness
+    feed: Feed
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    check: Callable[[], None]
+
+    @property
+    def sources(self) -> Sources:
+        """What subscriptions read from."""
+        return Sources(self.rooms, self.account, self.feed, self.freshness, self.replica)

@@ -1,0 +1,150 @@
+"""Events, state and members as tables of fixed columns: iterable, and DataFrames with stated dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio.to_thread
+import msgspec
+
+from matrixdata.errors import MissingExtra
+from matrixdata.receiving.records import moment
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pandas as pd
+
+    from matrixdata.model import JSON
+    from matrixdata.replica.rows import StateRow, StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """One event of a room, as it stands in the replica.
+
+    Attributes:
+        time: the event's time as its sender's server claims; aware, UTC; never trusted for order.
+        state_key: None for events that are no state.
+        content: the content as it arrived; None once redacted.
+        row_state: valid, invalid, undecryptable or redacted.
+    """
+
+    event_id: str
+    sender: str
+    time: datetime
+    type: str
+    state_key: str | None
+    content: JSON
+    row_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateEvent:
+    """One current state event of a room."""
+
+    type: str
+    state_key: str
+    content: JSON
+    sender: str
+    time: datetime
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody in, invited to, or gone from a room.
+
+    Attributes:
+        role: "reader", "writer" or "owner", as the room's power levels have it.
+    """
+
+    user_id: str
+    membership: str
+    role: str
+    display_name: str | None
+    power_level: int
+
+
+def history_event(event: StoredEvent) -> HistoryEvent:
+    """A stored row as readers meet it."""
+    return HistoryEvent(
+        event_id=event.event_id,
+        sender=event.sender,
+        time=moment(event.origin_time * 1000),
+        type=event.type,
+        state_key=event.state_key,
+        content=_content(event.content),
+        row_state=event.row_state,
+    )
+
+
+def state_event(row: StateRow) -> StateEvent:
+    """A stored state row as readers meet it."""
+    return StateEvent(
+        type=row.type,
+        state_key=row.state_key,
+        content=_content(row.content),
+        sender=row.sender,
+        time=moment(row.origin_time * 1000),
+        event_id=row.event_id,
+    )
+
+
+def _content(raw: bytes | None) -> JSON:
+    if raw is None:
+        return None
+    try:
+        content: JSON = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return raw.decode("utf-8", "replace")
+    return content
+
+
+T = TypeVar("T", HistoryEvent, StateEvent, Member)
+
+
+class AsyncTable(Generic[T]):
+    """Rows that are fetched when asked for, each time anew."""
+
+    def __init__(self, kind: type[T], fetch: Callable[[], Awaitable[Iterable[T]]]) -> None:
+        self._kind: type[T] = kind
+        self._fetch: Callable[[], Awaitable[Iterable[T]]] = fetch
+
+    def __repr__(self) -> str:
+        return f"<table of {self._kind.__name__}: {', '.join(f.name for f in fields(self._kind))}>"
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """The rows."""
+        for row in await self._fetch():
+            yield row
+
+    async def records(self) -> list[T]:
+        """All rows."""
+        return list(await self._fetch())
+
+    async def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with one column a field, the same dtypes when empty; times are datetime64[us, UTC].
+
+        Raises:
+            MissingExtra: pandas is not installed (extra: data).
+        """
+        rows = list(await self._fetch())
+        return await anyio.to_thread.run_sync(_frame, self._kind, rows)
+
+
+def _frame(kind: type[Any], rows: list[Any]) -> pd.DataFrame:
+    try:
+        import pandas as pd  # noqa: PLC0415  an optional package, imported when first needed
+    except ImportError as error:
+        raise MissingExtra("DataFrames", "data") from error
+    dtypes = {"time": "datetime64[us, UTC]", "content": "object", "power_level": "Int64"}
+    return pd.DataFrame(
+        {
+            f.name: pd.Series([getattr(row, f.name) for row in rows], dtype=dtypes.get(f.name, "str"))
+            for f in fields(kind)
+        }
+    )

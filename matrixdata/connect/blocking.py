@@ -1,0 +1,442 @@
+"""The blocking faces: each method hands its arguments to the async core, in the client's own thread.
+
+One line a method; a test compares every signature with the async one's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from matrixdata.collection import (
+    AsyncCollection,
+    AsyncInvite,
+    AsyncQuery,
+    AsyncTable,
+    HistoryEvent,
+    Member,
+    Role,
+    StateEvent,
+)
+from matrixdata.collection.bulk import OnError
+from matrixdata.collection.query import Moment, OnIncomplete
+from matrixdata.model import JSON, Completeness, InvalidRecord, JSONObject, Position, Record
+from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+    from types import TracebackType
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from matrixdata.client import AsyncClient, Status
+    from matrixdata.collection import CollectionInfo, PublishReport
+    from matrixdata.connect.portal import Portal
+    from matrixdata.protocol.time import TimeUnit
+    from matrixdata.publishing import AsyncReceipt, Milestone
+
+T = TypeVar("T", HistoryEvent, StateEvent, Member)
+
+
+class Receipt:
+    """Proof that a record was accepted; see AsyncReceipt."""
+
+    def __init__(self, portal: Portal, receipt: AsyncReceipt) -> None:
+        self._portal = portal
+        self._receipt = receipt
+
+    def __repr__(self) -> str:
+        return repr(self._receipt)
+
+    @property
+    def uid(self) -> str:
+        """The record's id within this sender's records."""
+        return self._receipt.uid
+
+    @property
+    def state(self) -> str:
+        """Where the record is: "queued", "sent", "synced" or "stuck"."""
+        return self._receipt.state
+
+    @property
+    def event_id(self) -> str | None:
+        """Matrix's event id, once acknowledged."""
+        return self._receipt.event_id
+
+    @property
+    def reason(self) -> str | None:
+        """Why the record is stuck."""
+        return self._receipt.reason
+
+    def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
+        """Wait until the record got that far, or was refused, or `timeout` seconds passed."""
+        return self._portal.call(self._receipt.wait, until, timeout=timeout)
+
+
+class Subscription:
+    """Records as they are committed; see AsyncSubscription."""
+
+    def __init__(self, portal: Portal, subscription: AsyncSubscription) -> None:
+        self._portal = portal
+        self._subscription = subscription
+        self._taken: deque[Record] = deque()
+
+    def __repr__(self) -> str:
+        return repr(self._subscription)
+
+    def __enter__(self) -> Subscription:
+        """Return once live."""
+        self._portal.call(self._subscription.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave; a named cursor remembers the last record taken, unless its handling raised."""
+        self._portal.call(self._subscription.__aexit__, kind, error, trace)
+
+    def __iter__(self) -> Subscription:
+        """Iterate over records; the end always has a reason, which is raised."""
+        return self
+
+    def __next__(self) -> Record:
+        """The next record, waiting for it as long as it takes."""
+        if self._subscription.remembers:
+            # One by one, so that the cursor knows which of them were really handed out.
+            return self._portal.call(self._subscription.get)
+        if not self._taken:
+            self._taken.extend(self._portal.call(self._subscription.take))
+        return self._taken.popleft()
+
+    def get(self, *, timeout: float | None = None) -> Record:
+        """The next record; TimeoutError when none came within `timeout` seconds."""
+        if self._taken:
+            return self._taken.popleft()
+        return self._portal.call(self._subscription.get, timeout=timeout)
+
+    def take(self) -> list[Record]:
+        """Every record that is ready, waiting until there is at least one; never empty."""
+        if self._taken:
+            taken = list(self._taken)
+            self._taken.clear()
+            return taken
+        return self._portal.call(self._subscription.take)
+
+
+class Query:
+    """A query that runs when its result is asked for, each time anew; see AsyncQuery."""
+
+    def __init__(self, portal: Portal, query: AsyncQuery) -> None:
+        self._portal = portal
+        self._query = query
+
+    def __repr__(self) -> str:
+        return repr(self._query)
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records, as Record objects."""
+        return iter(self.records())
+
+    @property
+    def completeness(self) -> Completeness:
+        """What the last result lacked; what a result would lack, if none was asked for yet."""
+        return self._portal.call(self._query.measured)
+
+    def records(self) -> list[Record]:
+        """All records of the result."""
+        return self._portal.call(self._query.records)
+
+    def values(self) -> list[JSON]:
+        """The records' values: plain JSON."""
+        return self._portal.call(self._query.values)
+
+    def count(self) -> int:
+        """How many records the result has."""
+        return self._portal.call(self._query.count)
+
+    def to_pandas(self, *, meta: bool = False) -> pd.DataFrame:
+        """A DataFrame, one row a record; see AsyncQuery.to_pandas."""
+        return self._portal.call(self._query.to_pandas, meta=meta)
+
+    def to_arrow(self, *, meta: bool = False) -> pa.Table:
+        """A pyarrow Table with the types that the schema states (extra: data)."""
+        return self._portal.call(self._query.to_arrow, meta=meta)
+
+    def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False) -> Path:
+        """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
+        return self._portal.call(self._query.to_parquet, path, meta=meta)
+
+
+class Table(Generic[T]):
+    """Rows of fixed columns, fetched when asked for; see AsyncTable."""
+
+    def __init__(self, portal: Portal, table: AsyncTable[T]) -> None:
+        self._portal = portal
+        self._table: AsyncTable[T] = table
+
+    def __repr__(self) -> str:
+        return repr(self._table)
+
+    def __iter__(self) -> Iterator[T]:
+        """The rows."""
+        return iter(self.records())
+
+    def records(self) -> list[T]:
+        """All rows."""
+        return self._portal.call(self._table.records)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with one column a field, the same dtypes when empty; times are datetime64[us, UTC]."""
+        return self._portal.call(self._table.to_pandas)
+
+
+class Collection:
+    """A room as a collection of JSON records; see AsyncCollection."""
+
+    def __init__(self, portal: Portal, collection: AsyncCollection) -> None:
+        self._portal = portal
+        self._collection = collection
+
+    def __repr__(self) -> str:
+        return repr(self._collection)
+
+    @property
+    def room_id(self) -> str:
+        """Matrix's id of the room."""
+        return self._collection.room_id
+
+    @property
+    def name(self) -> str:
+        """The name this user bound, else the name that its owner gave it, else the room id."""
+        return self._collection.name
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the room is end-to-end encrypted."""
+        return self._collection.encrypted
+
+    @property
+    def schema(self) -> JSONObject | bool | None:
+        """The JSON Schema that new records are checked against; None without one."""
+        return self._collection.schema
+
+    def invite(self, user_id: str, *, role: Role = "writer") -> None:
+        """Invite a user, as "reader", "writer" or "owner"."""
+        self._portal.call(self._collection.invite, user_id, role=role)
+
+    def members(self) -> Table[Member]:
+        """Who is here, invited or gone, with their roles."""
+        return Table(self._portal, self._collection.members())
+
+    def leave(self) -> None:
+        """Leave the room. What was received is kept and can still be queried; the name is freed."""
+        self._portal.call(self._collection.leave)
+
+    def publish(
+        self,
+        record: Mapping[str, object],
+        *,
+        wait: Milestone = "sent",
+        timeout: float = 10.0,
+        uid: str | None = None,
+    ) -> Receipt:
+        """Check a record, store it durably, and send it; see AsyncCollection.publish."""
+        receipt = self._portal.call(self._collection.publish, record, wait=wait, timeout=timeout, uid=uid)
+        return Receipt(self._portal, receipt)
+
+    def publish_many(
+        self,
+        rows: object,
+        *,
+        on_error: OnError = "collect",
+        wait: Milestone = "sent",
+        timeout: float = 10.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> PublishReport:
+        """Publish many records; see AsyncCollection.publish_many."""
+        return self._portal.call(
+            self._collection.publish_many,
+            rows,
+            on_error=on_error,
+            wait=wait,
+            timeout=timeout,
+            progress=progress,
+        )
+
+    def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> Subscription:
+        """Records as they are committed; see AsyncCollection.subscribe."""
+        return Subscription(self._portal, self._collection.subscribe(start=start, cursor=cursor))
+
+    def query(
+        self,
+        where: Mapping[str | tuple[str, ...], object] | None = None,
+        *,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        order: str | None = None,
+        limit: int | None = None,
+        as_of: Position | None = None,
+        on_incomplete: OnIncomplete = "warn",
+        timeout: float = 10.0,
+    ) -> Query:
+        """A query; it runs when its rows, a frame or a file are asked for. See AsyncCollection.query."""
+        query = self._collection.query(
+            where,
+            since=since,
+            until=until,
+            columns=columns,
+            order=order,
+            limit=limit,
+            as_of=as_of,
+            on_incomplete=on_incomplete,
+            timeout=timeout,
+        )
+        return Query(self._portal, query)
+
+    def history(self, *, timeout: float = 10.0) -> Table[HistoryEvent]:
+        """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
+        return Table(self._portal, self._collection.history(timeout=timeout))
+
+    def state(self) -> Table[StateEvent]:
+        """The room's current state, asked from the server, else as the replica has it."""
+        return Table(self._portal, self._collection.state())
+
+    def sync(
+        self, *, since: datetime | None = None, progress: Callable[[SyncProgress], None] | None = None
+    ) -> None:
+        """Complete the replica from the server now: every gap filled, back to `since` or to the start."""
+        self._portal.call(self._collection.sync, since=since, progress=progress)
+
+    def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
+        """Records that arrived and are quarantined, with every reason."""
+        return self._portal.call(self._collection.invalid, timeout=timeout)
+
+
+class Invite:
+    """An invite to a room; see AsyncInvite."""
+
+    def __init__(self, portal: Portal, invite: AsyncInvite) -> None:
+        self._portal = portal
+        self._invite = invite
+
+    def __repr__(self) -> str:
+        return repr(self._invite)
+
+    @property
+    def room_id(self) -> str:
+        """Matrix's id of the room."""
+        return self._invite.room_id
+
+    @property
+    def claimed_name(self) -> str | None:
+        """The name that the inviter chose; it binds nothing."""
+        return self._invite.claimed_name
+
+    @property
+    def inviter(self) -> str:
+        """Who sent the invite."""
+        return self._invite.inviter
+
+    def accept(self, *, name: str | None = None) -> Collection:
+        """Join; with `name`, also bind that name to the room."""
+        return Collection(self._portal, self._portal.call(self._invite.accept, name=name))
+
+    def reject(self) -> None:
+        """Decline the invite."""
+        self._portal.call(self._invite.reject)
+
+
+class Client:
+    """One logged-in account, for code that is not async: works in scripts, threads and notebooks.
+
+    Close it with `close()`, or use it as a context manager; at interpreter exit it is closed for you.
+    """
+
+    def __init__(self, portal: Portal, client: AsyncClient) -> None:
+        self._portal = portal
+        self._client = client
+
+    def __repr__(self) -> str:
+        return repr(self._client)
+
+    def __reduce__(self) -> NoReturn:
+        """Clients hold threads and sockets: they cannot be pickled or copied."""
+        raise TypeError(
+            "a Client cannot be pickled or copied; call matrixdata.connect(...) where you need another"
+        )
+
+    def __enter__(self) -> Client:
+        """Use the client in a with block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop syncing and sending, and close the store. What is queued is sent by the next client."""
+        self._portal.close()
+
+    @property
+    def user_id(self) -> str:
+        """The Matrix id of the logged-in user."""
+        return self._client.user_id
+
+    @property
+    def homeserver(self) -> str:
+        """The homeserver's address."""
+        return self._client.homeserver
+
+    def status(self) -> Status:
+        """How this client is doing: lag, outbox, what is missing, rate limit."""
+        return self._portal.call(self._client.status)
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        schema: Mapping[str, object] | str | None = None,
+        time: str | Sequence[str] | None = None,
+        time_unit: TimeUnit = "iso",
+        encrypted: bool = True,
+        public: bool = False,
+        invite: Sequence[str] = (),
+        exist_ok: bool = False,
+    ) -> Collection:
+        """Make a collection; see AsyncClient.create_collection."""
+        collection = self._portal.call(
+            self._client.create_collection,
+            name,
+            schema=schema,
+            time=time,
+            time_unit=time_unit,
+            encrypted=encrypted,
+            public=public,
+            invite=invite,
+            exist_ok=exist_ok,
+        )
+        return Collection(self._portal, collection)
+
+    def collection(self, name: str) -> Collection:
+        """Open a collection: a name you bound, #alias:server, or !room_id; the last two join if they can."""
+        return Collection(self._portal, self._portal.call(self._client.collection, name))
+
+    def collections(self) -> list[CollectionInfo]:
+        """Your collections: names you bound, and rooms you are in that say they are one."""
+        return self._portal.call(self._client.collections)
+
+    def invites(self) -> list[Invite]:
+        """Invites waiting for you."""
+        return [Invite(self._portal, invite) for invite in self._portal.call(self._client.invites)]
+
+    def logout(self) -> None:
+        """End this device's session on the server and close the client. Replica and outbox stay."""
+        self._portal.call(self._client.logout)
+        self._portal.close()

@@ -1,0 +1,98 @@
+"""connect() and connect_async(): from an address, or nothing at all, to an open client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from matrixdata.connect.blocking import Client
+from matrixdata.connect.login import client_for
+from matrixdata.connect.portal import Portal
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable
+
+    from matrixdata.client import AsyncClient
+
+
+def connect(
+    homeserver: str | None = None,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    profile: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    insecure: bool = False,
+) -> Client:
+    """Open a client for code that is not async.
+
+    Without arguments: the saved default profile (`matrixdata login` saves one). `connect("local")`: the
+    embedded homeserver, started or reused, as its user "me" (or `user`). Otherwise a homeserver's address with
+    user= and password=, or token=. A profile that is logged in opens without a network.
+
+    Args:
+        homeserver: "local", or a homeserver's base address such as "https://matrix.example.org".
+        user: Matrix user id, or its part before the colon.
+        password: used only while there is no valid session; never stored.
+        token: an access token to use as it is.
+        profile: a name for this login on this machine; by default one for each user and server.
+        store: a directory for replica and outbox; by default below the user's data directory.
+        insecure: allow plain http to another machine.
+
+    Raises:
+        NotFound: nothing is saved to connect to; the message says how to log in.
+        Rejected: the server refuses the login.
+        NotSent: the server cannot be reached and there is no saved session.
+        MissingExtra: "local" without the extra `server`.
+    """
+    return open_blocking(
+        partial(
+            client_for,
+            homeserver,
+            user=user,
+            password=password,
+            token=token,
+            profile=profile,
+            store=store,
+            insecure=insecure,
+        )
+    )
+
+
+@asynccontextmanager
+async def connect_async(
+    homeserver: str | None = None,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    profile: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    insecure: bool = False,
+) -> AsyncGenerator[AsyncClient]:
+    """Open a client for asyncio or trio, in an `async with` block; the arguments are those of `connect`."""
+    client = await client_for(
+        homeserver,
+        user=user,
+        password=password,
+        token=token,
+        profile=profile,
+        store=store,
+        insecure=insecure,
+    )
+    async with client:
+        yield client
+
+
+def open_blocking(make: Callable[[], Awaitable[AsyncClient]]) -> Client:
+    """A blocking client in a portal of its own."""
+    portal = Portal()
+    try:
+        return Client(portal, portal.host(make))
+    except BaseException:
+        portal.close()
+        raise

@@ -1,0 +1,186 @@
+"""From what a user knows (address, user, password, token, profile) to a client, not yet entered."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from matrixdata.client import AsyncClient
+from matrixdata.connect import paths
+from matrixdata.errors import Conflict, LoggedOut, NotFound, NotSent, Unknown
+from matrixdata.protocol import requests
+from matrixdata.replica.account import Session
+from matrixdata.replica.store import Store
+from matrixdata.transport.caller import Caller
+from matrixdata.transport.http import HttpTransport, check_url
+
+if TYPE_CHECKING:
+    import os
+
+    from matrixdata.homeserver import ServerAddress
+
+
+class _LoggedIn(msgspec.Struct):
+    user_id: str
+    device_id: str
+    access_token: str
+
+
+class _Who(msgspec.Struct):
+    user_id: str
+    device_id: str = ""
+
+
+async def client_for(
+    homeserver: str | None = None,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    profile: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    insecure: bool = False,
+) -> AsyncClient:
+    """A client for the account described; see `connect`. Asks the server only where it must."""
+    if homeserver == "local":
+        return await local_client(user or "me", profile=profile, store=store)
+    if homeserver is None:
+        directory = _directory(profile or (None if store else paths.need_default_profile()), store)
+        return await _opened(directory, None, user=user, password=password, token=token)
+    url = check_url(homeserver, insecure=insecure)
+    if token is not None and user is None:
+        user = await _owner(url, token)
+    if user is None:
+        raise TypeError("give user= and password=, or token=, with the homeserver's address")
+    user = full_user_id(user, url)
+    directory = _directory(profile or paths.profile_of(user, url), store)
+    return await _opened(directory, url, user=user, password=password, token=token)
+
+
+async def local_client(
+    localpart: str, *, profile: str | None = None, store: str | os.PathLike[str] | None = None
+) -> AsyncClient:
+    """A client for a user of the embedded homeserver, which is started if it does not run."""
+    # Late: most clients never touch the embedded server.
+    from matrixdata import homeserver  # noqa: PLC0415
+
+    directory, environment = paths.server_directory(), paths.server_environment()
+    address = await anyio.to_thread.run_sync(lambda: homeserver.start(directory, environment=environment))
+    chosen = _directory(profile or f"local-{localpart}", store)
+    return await server_client(address, localpart, chosen)
+
+
+async def server_client(address: ServerAddress, localpart: str, directory: Path) -> AsyncClient:
+    """A client for a user of an embedded homeserver, registered on first use."""
+    from matrixdata import homeserver  # noqa: PLC0415  as above
+
+    password = await anyio.to_thread.run_sync(homeserver.register, address, localpart)
+    user = f"@{localpart}:{address.name}"
+    return await _opened(directory, address.url, user=user, password=password, token=None)
+
+
+def full_user_id(user: str, homeserver: str) -> str:
+    """`ada` or `@ada:example.org` as a Matrix user id; a bare name belongs to the address's host."""
+    return user if user.startswith("@") else f"@{user}:{urlsplit(homeserver).hostname}"
+
+
+def _directory(profile: str | None, store: str | os.PathLike[str] | None) -> Path:
+    if store is not None:
+        return Path(store)
+    return paths.profile_directory(profile or "default")
+
+
+async def _owner(url: str, token: str) -> str:
+    transport = HttpTransport(url, token=token)
+    try:
+        return (await _who(Caller(transport))).user_id
+    finally:
+        await transport.aclose()
+
+
+async def _who(caller: Caller, *, patience: float = 10.0) -> _Who:
+    body = await caller.call(requests.whoami(), patience=patience)
+    return msgspec.json.decode(body, type=_Who)
+
+
+async def _opened(
+    directory: Path, url: str | None, *, user: str | None, password: str | None, token: str | None
+) -> AsyncClient:
+    store = await anyio.to_thread.run_sync(Store, directory)
+    transport = None
+    try:
+        saved = await store.account.session()
+        homeserver = _homeserver(directory, saved, url, user)
+        transport = HttpTransport(homeserver)
+        session = await _session(transport, homeserver, saved, user=user, password=password, token=token)
+        if session != saved:
+            await store.account.save_session(session)
+        transport.use_token(session.access_token)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            if transport is not None:
+                await transport.aclose()
+            await store.aclose()
+        raise
+    return AsyncClient(session, store, transport)
+
+
+def _homeserver(directory: Path, saved: Session | None, url: str | None, user: str | None) -> str:
+    """The address to use, once it is clear that this store is that user's."""
+    if saved is not None and user is not None and full_user_id(user, saved.homeserver) != saved.user_id:
+        raise Conflict(
+            f"the store in {directory} belongs to {saved.user_id}; give another profile= or store= for {user}"
+        )
+    if url is None and saved is None:
+        raise NotFound(
+            f"nobody is logged in in {directory}; pass the homeserver's address, user= and password="
+        )
+    return url or (saved.homeserver if saved else "")
+
+
+async def _session(
+    transport: HttpTransport,
+    homeserver: str,
+    saved: Session | None,
+    *,
+    user: str | None,
+    password: str | None,
+    token: str | None,
+) -> Session:
+    caller = Caller(transport)
+    if token is not None:
+        transport.use_token(token)
+        who = await _who(caller)
+        return Session(homeserver, who.user_id, who.device_id, token)
+    if saved is not None and saved.access_token is not None:
+        session = replace(saved, homeserver=homeserver)
+        if password is None or await _still_valid(caller, transport, saved.access_token):
+            return session
+    if password is None or user is None:
+        raise LoggedOut(message="this profile is logged out" if saved else "")
+    transport.use_token(None)
+    request = requests.login(
+        user, password, device_name=f"matrixdata on {platform.node() or 'a computer'}",
+        device_id=saved.device_id if saved else None,
+    )  # fmt: skip
+    found = msgspec.json.decode(await caller.call(request), type=_LoggedIn)
+    return Session(homeserver, found.user_id, found.device_id, found.access_token)
+
+
+async def _still_valid(caller: Caller, transport: HttpTransport, token: str) -> bool:
+    """Whether the saved token still serves. Unreachable is not invalid: offline, the store is there to be used."""
+    transport.use_token(token)
+    try:
+        await _who(caller, patience=0)
+    except LoggedOut:
+        return False
+    except (NotSent, Unknown):
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""A package, so that `tests.requirements` is ours even if a dependency installs a `tests` too."""

@@ -1,0 +1,60 @@
+// Reads contents of io.matrixdata.record events from standard input, one JSON text a line, and writes for each a line
+// {"uid":…,"schema":…,"value":…} or {"invalid":rule}. Written from docs/wire-format.md alone; no packages.
+import { readFileSync } from "node:fs";
+class Double { constructor(number) { this.number = number; } } // JavaScript itself cannot tell 21.0 from 21
+const refuse = (rule) => { throw { rule }; };
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const isName = (text) => typeof text === "string" && text.isWellFormed() && text && Buffer.byteLength(text) <= 255;
+const isHash = (text) => typeof text === "string" && /^sha256:[0-9a-f]{64}$/.test(text);
+const keyOf = (token) => token.replaceAll("~2", "*").replaceAll("~1", "/").replaceAll("~0", "~");
+function readPatterns(patterns) { // a tree of {number, every, at: key → tree}
+  if (!Array.isArray(patterns) || patterns.length > 10000) refuse("pattern");
+  const root = { at: new Map() };
+  for (const pattern of patterns) {
+    let place = typeof pattern === "string" && /^(\/([^~/]|~[012])*)*$/.test(pattern) ? root : refuse("pattern");
+    for (const token of pattern.split("/").slice(1)) {
+      if (/^(0|[1-9][0-9]*)$/.test(token)) place.indexed = true;
+      if (token === "*") place = place.every ??= { at: new Map(), above: place };
+      else if (place.at.has(keyOf(token))) place = place.at.get(keyOf(token));
+      else place.at.set(keyOf(token), place = { at: new Map(), above: place });
+      if (place.above.indexed && place.above.every) refuse("pattern");
+    }
+    place.number = true;
+  }
+  return root;
+}
+function readNumber(text) {
+  if (text.length > 64 || !/^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(text)) refuse("number");
+  if (/[.eE]/.test(text)) return Number.isFinite(Number(text)) ? new Double(Number(text)) : refuse("number");
+  return BigInt(text) < -(2n ** 63n) || BigInt(text) >= 2n ** 64n ? refuse("number") : BigInt(text);
+}
+function decode(value, place, depth) { // place is undefined where no pattern leads
+  if (typeof value === "string" && value.isWellFormed()) return place?.number ? readNumber(value) : value;
+  if (typeof value === "string") refuse("unicode");
+  if (typeof value === "number" && !Number.isInteger(value)) refuse("float");
+  if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : refuse("integer-range");
+  if (value === null || typeof value === "boolean") return value;
+  if (depth === 64) refuse("depth");
+  const below = (item, key) => decode(item, place?.at.get(String(key)), depth + 1);
+  if (Array.isArray(value)) return value.map(place?.every ? (item) => decode(item, place.every, depth + 1) : below);
+  if (!Object.keys(value).every((key) => key.isWellFormed())) refuse("unicode");
+  return new Map(Object.entries(value).map(([key, item]) => [key, below(item, key)])); // a key may be __proto__
+}
+export function readRecord(content) {
+  if (!isObject(content) || content.v !== 1) refuse(isObject(content) ? "version" : "type");
+  if (!isName(content.uid)) refuse("name");
+  if (content.schema != null && !isHash(content.schema)) refuse("hash");
+  if (!isObject(content.value)) refuse("type");
+  const patterns = readPatterns(Object.hasOwn(content, "numbers") ? content.numbers : []);
+  return new Map([["uid", content.uid], ["schema", content.schema ?? null], ["value", decode(content.value, patterns, 0)]]);
+}
+export function write(value) { // exact JSON text: a double always has a point or an exponent
+  if (value instanceof Double) return (Object.is(value.number, -0) ? "-0" : `${value.number}`).replace(/^[^.e]+$/, "$&.0");
+  if (value instanceof Map) return `{${[...value].map(([key, item]) => `${JSON.stringify(key)}:${write(item)}`)}}`;
+  if (Array.isArray(value)) return `[${value.map(write)}]`;
+  return typeof value === "bigint" ? `${value}` : JSON.stringify(value);
+}
+for (const line of readFileSync(0, "utf8").split("\n").filter(Boolean)) {
+  try { console.log(write(readRecord(JSON.parse(line)))); }
+  catch (error) { console.log(JSON.stringify({ invalid: error.rule ?? `crash: ${error}` })); }
+}
