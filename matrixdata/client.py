@@ -19,6 +19,7 @@ import msgspec
 from matrixdata.collection import (
     AsyncCollection,
     AsyncInvite,
+    AsyncOutbox,
     CollectionInfo,
     Directory,
     Services,
@@ -177,7 +178,9 @@ class AsyncClient:
             await work()
         except Exception as error:
             log.exception("background work failed; please report this")
-            self._loop.fail(MatrixDataError(f"background work failed: {error!r}; see the log, and please report it"))
+            self._loop.fail(
+                MatrixDataError(f"background work failed: {error!r}; see the log, and please report it")
+            )
 
     async def close(self) -> None:
         """Stop using this client: later calls raise ClientClosed. Leaving its `async with` block does the rest."""
@@ -265,6 +268,12 @@ class AsyncClient:
     def homeserver(self) -> str:
         """The homeserver's address."""
         return self._session.homeserver
+
+    @property
+    def outbox(self) -> AsyncOutbox:
+        """What was accepted and has not been seen to arrive: list(), retry(uid), cancel(uid)."""
+        self._check()
+        return AsyncOutbox(self._services)
 
     async def status(self) -> Status:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""

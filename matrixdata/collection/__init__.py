@@ -3,6 +3,7 @@
 from matrixdata.collection.core import AsyncCollection
 from matrixdata.collection.creation import Creation, checked_creation
 from matrixdata.collection.directory import AsyncInvite, CollectionInfo, Directory
+from matrixdata.collection.outbox import AsyncOutbox, OutboxEntry
 from matrixdata.collection.ports import Services
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.report import PublishReport, RejectedRow
@@ -12,6 +13,7 @@ from matrixdata.collection.tables import AsyncTable, HistoryEvent, Member, State
 __all__ = [
     "AsyncCollection",
     "AsyncInvite",
+    "AsyncOutbox",
     "AsyncQuery",
     "AsyncTable",
     "CollectionInfo",
@@ -19,6 +21,7 @@ __all__ = [
     "Directory",
     "HistoryEvent",
     "Member",
+    "OutboxEntry",
     "PublishReport",
     "RejectedRow",
     "Role",

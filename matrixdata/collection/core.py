@@ -22,7 +22,7 @@ from matrixdata.collection.tables import (
 from matrixdata.errors import NotSent, Rejected, Unknown
 from matrixdata.model import InvalidRecord, JSONObject, Position
 from matrixdata.protocol import requests
-from matrixdata.protocol.sync import parse_state
+from matrixdata.protocol.sync import parse_context_state, parse_state
 from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
 from matrixdata.receiving.pipeline import state_rows
 from matrixdata.receiving.records import invalid_record, microseconds
@@ -262,13 +262,22 @@ class AsyncCollection:
 
         return AsyncTable(HistoryEvent, fetch)
 
-    def state(self) -> AsyncTable[StateEvent]:
-        """The room's current state, asked from the server, else as the replica has it."""
+    def state(self, *, at: str | None = None) -> AsyncTable[StateEvent]:
+        """The room's current state, asked from the server, else as the replica has it.
+
+        Args:
+            at: an event id: the state as of that event instead, which only the server knows.
+        """
 
         async def fetch() -> Iterable[StateEvent]:
-            return [state_event(row) for row in await self._state_rows()]
+            rows = await self._state_rows() if at is None else await self._state_at(at)
+            return [state_event(row) for row in rows]
 
         return AsyncTable(StateEvent, fetch)
+
+    async def _state_at(self, event_id: str) -> Sequence[StateRow]:
+        body = await self._services.caller.call(requests.context(self._room_id, event_id))
+        return state_rows(parse_context_state(body))
 
     async def sync(
         self, *, since: datetime | None = None, progress: Callable[[SyncProgress], None] | None = None

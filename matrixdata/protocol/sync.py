@@ -103,6 +103,10 @@ class _Messages(msgspec.Struct):
     state: list[msgspec.Raw] = []
 
 
+class _Context(msgspec.Struct):
+    state: list[msgspec.Raw] = []
+
+
 def decode(data: bytes, shape: type[Any] = object) -> Any:  # noqa: ANN401  its type is the shape asked for
     """JSON bytes from the server as `shape`; whatever is wrong with them becomes MalformedResponse."""
     try:
@@ -172,3 +176,9 @@ def parse_messages(data: bytes) -> MessagesPage:
 def parse_state(data: bytes) -> tuple[Event, ...]:
     """The list of GET /rooms/{id}/state."""
     return _parsed(decode(data, list[msgspec.Raw]))[0]
+
+
+def parse_context_state(data: bytes) -> tuple[Event, ...]:
+    """The state in an answer of GET /rooms/{id}/context/{eventId}."""
+    response: _Context = decode(data, _Context)
+    return _parsed(response.state)[0]

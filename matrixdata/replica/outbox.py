@@ -156,18 +156,15 @@ class Outbox:
             item_id,
         )
 
-    async def retry(self, room_id: str, uid: str) -> bool:
-        """Queue a stuck item again; False when there is none."""
-        query = "UPDATE outbox SET state = 'queued', reason = NULL WHERE room_id = ? AND uid = ? AND state = 'stuck'"
-        return await self._db.write(lambda c: c.execute(query, (room_id, uid)).rowcount) > 0
+    async def retry(self, uid: str) -> bool:
+        """Queue stuck items with that uid again; False when there are none."""
+        query = "UPDATE outbox SET state = 'queued', reason = NULL, attempts = 0 WHERE uid = ? AND state = 'stuck'"
+        return await self._db.write(lambda c: c.execute(query, (uid,)).rowcount) > 0
 
-    async def cancel(self, room_id: str, uid: str) -> bool:
-        """Drop a stuck item, or one that no attempt was made to send; False when there is none such."""
-        query = (
-            "DELETE FROM outbox WHERE room_id = ? AND uid = ?"
-            " AND (state = 'stuck' OR (state = 'queued' AND attempts = 0))"
-        )
-        return await self._db.write(lambda c: c.execute(query, (room_id, uid)).rowcount) > 0
+    async def cancel(self, uid: str) -> bool:
+        """Drop stuck items with that uid; False when there are none."""
+        query = "DELETE FROM outbox WHERE uid = ? AND state = 'stuck'"
+        return await self._db.write(lambda c: c.execute(query, (uid,)).rowcount) > 0
 
     async def settle(self, echoes: Sequence[Echo]) -> None:
         """Remove what the replica now holds. Idempotent, so it may run after any crash."""

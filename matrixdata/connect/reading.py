@@ -1,0 +1,210 @@
+"""The blocking faces of what reads and waits: receipts, subscriptions, queries, tables, the outbox.
+
+One line a method; a test compares every signature with the async one's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from matrixdata.collection import (
+    AsyncOutbox,
+    AsyncQuery,
+    AsyncTable,
+    HistoryEvent,
+    Member,
+    OutboxEntry,
+    StateEvent,
+)
+from matrixdata.model import JSON, Completeness, Record
+from matrixdata.receiving import AsyncSubscription
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+    from types import TracebackType
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from matrixdata.connect.portal import Portal
+    from matrixdata.publishing import AsyncReceipt, Milestone
+
+T = TypeVar("T", HistoryEvent, StateEvent, Member)
+
+
+class Receipt:
+    """Proof that a record was accepted; see AsyncReceipt."""
+
+    def __init__(self, portal: Portal, receipt: AsyncReceipt) -> None:
+        self._portal = portal
+        self._receipt = receipt
+
+    def __repr__(self) -> str:
+        return repr(self._receipt)
+
+    @property
+    def uid(self) -> str:
+        """The record's id within this sender's records."""
+        return self._receipt.uid
+
+    @property
+    def state(self) -> str:
+        """Where the record is: "queued", "sent", "synced" or "stuck"."""
+        return self._receipt.state
+
+    @property
+    def event_id(self) -> str | None:
+        """Matrix's event id, once acknowledged."""
+        return self._receipt.event_id
+
+    @property
+    def reason(self) -> str | None:
+        """Why the record is stuck."""
+        return self._receipt.reason
+
+    def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
+        """Wait until the record got that far, or was refused, or `timeout` seconds passed."""
+        return self._portal.call(self._receipt.wait, until, timeout=timeout)
+
+
+class Subscription:
+    """Records as they are committed; see AsyncSubscription."""
+
+    def __init__(self, portal: Portal, subscription: AsyncSubscription) -> None:
+        self._portal = portal
+        self._subscription = subscription
+        self._taken: deque[Record] = deque()
+
+    def __repr__(self) -> str:
+        return repr(self._subscription)
+
+    def __enter__(self) -> Subscription:
+        """Return once live."""
+        self._portal.call(self._subscription.__aenter__)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave; a named cursor remembers the last record taken, unless its handling raised."""
+        self._portal.call(self._subscription.__aexit__, kind, error, trace)
+
+    def __iter__(self) -> Subscription:
+        """Iterate over records; the end always has a reason, which is raised."""
+        return self
+
+    def __next__(self) -> Record:
+        """The next record, waiting for it as long as it takes."""
+        if self._subscription.remembers:
+            # One by one, so that the cursor knows which of them were really handed out.
+            return self._portal.call(self._subscription.get)
+        if not self._taken:
+            self._taken.extend(self._portal.call(self._subscription.take))
+        return self._taken.popleft()
+
+    def get(self, *, timeout: float | None = None) -> Record:
+        """The next record; TimeoutError when none came within `timeout` seconds."""
+        if self._taken:
+            return self._taken.popleft()
+        return self._portal.call(self._subscription.get, timeout=timeout)
+
+    def take(self) -> list[Record]:
+        """Every record that is ready, waiting until there is at least one; never empty."""
+        if self._taken:
+            taken = list(self._taken)
+            self._taken.clear()
+            return taken
+        return self._portal.call(self._subscription.take)
+
+
+class Query:
+    """A query that runs when its result is asked for, each time anew; see AsyncQuery."""
+
+    def __init__(self, portal: Portal, query: AsyncQuery) -> None:
+        self._portal = portal
+        self._query = query
+
+    def __repr__(self) -> str:
+        return repr(self._query)
+
+    def __iter__(self) -> Iterator[Record]:
+        """The records, as Record objects."""
+        return iter(self.records())
+
+    @property
+    def completeness(self) -> Completeness:
+        """What the last result lacked; what a result would lack, if none was asked for yet."""
+        return self._portal.call(self._query.measured)
+
+    def records(self) -> list[Record]:
+        """All records of the result."""
+        return self._portal.call(self._query.records)
+
+    def values(self) -> list[JSON]:
+        """The records' values: plain JSON."""
+        return self._portal.call(self._query.values)
+
+    def count(self) -> int:
+        """How many records the result has."""
+        return self._portal.call(self._query.count)
+
+    def to_pandas(self, *, meta: bool = False) -> pd.DataFrame:
+        """A DataFrame, one row a record; see AsyncQuery.to_pandas."""
+        return self._portal.call(self._query.to_pandas, meta=meta)
+
+    def to_arrow(self, *, meta: bool = False) -> pa.Table:
+        """A pyarrow Table with the types that the schema states (extra: data)."""
+        return self._portal.call(self._query.to_arrow, meta=meta)
+
+    def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False) -> Path:
+        """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
+        return self._portal.call(self._query.to_parquet, path, meta=meta)
+
+
+class Table(Generic[T]):
+    """Rows of fixed columns, fetched when asked for; see AsyncTable."""
+
+    def __init__(self, portal: Portal, table: AsyncTable[T]) -> None:
+        self._portal = portal
+        self._table: AsyncTable[T] = table
+
+    def __repr__(self) -> str:
+        return repr(self._table)
+
+    def __iter__(self) -> Iterator[T]:
+        """The rows."""
+        return iter(self.records())
+
+    def records(self) -> list[T]:
+        """All rows."""
+        return self._portal.call(self._table.records)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with one column a field, the same dtypes when empty; times are datetime64[us, UTC]."""
+        return self._portal.call(self._table.to_pandas)
+
+
+class Outbox:
+    """Looks at the outbox and mends it; see AsyncOutbox."""
+
+    def __init__(self, portal: Portal, outbox: AsyncOutbox) -> None:
+        self._portal = portal
+        self._outbox = outbox
+
+    def __repr__(self) -> str:
+        return repr(self._outbox)
+
+    def list(self) -> list[OutboxEntry]:
+        """Everything in the outbox, in the order of acceptance."""
+        return self._portal.call(self._outbox.list)
+
+    def retry(self, uid: str) -> None:
+        """Send a stuck record again, once what was wrong has been mended."""
+        self._portal.call(self._outbox.retry, uid)
+
+    def cancel(self, uid: str) -> None:
+        """Drop a stuck record for good."""
+        self._portal.call(self._outbox.cancel, uid)
