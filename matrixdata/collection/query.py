@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from matrixdata import frames
-from matrixdata.collection.awaited import Awaited
+from matrixdata.collection.awaited import Awaited, Fetched
 from matrixdata.errors import Incomplete, IncompleteWarning, MatrixDataError, Unsupported
 from matrixdata.model import Completeness, Position, Record
 from matrixdata.model.expression import Expression, matches
@@ -153,15 +153,14 @@ class AsyncQuery:
         return f"<Query of {self._name!r}{last}>"
 
     # -- rows -------------------------------------------------------------------------------------------
-    async def __aiter__(self) -> AsyncIterator[Record]:
+    def __aiter__(self) -> AsyncIterator[Record]:
         """The records, as Record objects."""
-        async with aclosing(self._records()) as records:
-            async for record in records:
-                yield record
+        return Fetched(self.records)
 
     async def records(self) -> list[Record]:
         """All records of the result."""
-        return [record async for record in self]
+        async with aclosing(self._records()) as records:
+            return [record async for record in records]
 
     async def values(self) -> list[JSON]:
         """The records' values: plain JSON."""

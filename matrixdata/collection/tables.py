@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio.to_thread
 import msgspec
 
+from matrixdata.collection.awaited import Fetched
 from matrixdata.errors import MissingExtra
 from matrixdata.receiving.records import moment
 
@@ -117,10 +118,9 @@ class AsyncTable(Generic[T]):
     def __repr__(self) -> str:
         return f"<table of {self._kind.__name__}: {', '.join(f.name for f in fields(self._kind))}>"
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[T]:
         """The rows."""
-        for row in await self._fetch():
-            yield row
+        return Fetched(self._fetch)
 
     async def records(self) -> list[T]:
         """All rows."""

@@ -87,12 +87,15 @@ class Sender:
     async def _start(self, rooms: anyio.abc.TaskGroup) -> None:
         for item in await self._outbox.next(skip_rooms=self._busy):
             self._busy.add(item.room_id)
-            rooms.start_soon(self._drain, item.room_id)
+            rooms.start_soon(self._drain, item)
 
-    async def _drain(self, room_id: str) -> None:
+    async def _drain(self, first: OutboxItem) -> None:
+        room_id = first.room_id
+        item: OutboxItem | None = first
         try:
-            while not self._logged_out and (item := await self._outbox.next_in(room_id)):
+            while item is not None and not self._logged_out:
                 await self._send(item)
+                item = await self._outbox.next_in(room_id)
         except MatrixDataError:
             # The store failed; what is queued stays queued. The pause keeps this from becoming a busy loop.
             log.exception("sending to %s stopped", room_id)

@@ -16,12 +16,16 @@ from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage, RoomUpdate, SyncBatch
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.rooms import Rooms
     from matrixdata.replica.rows import Applied, EventRow, GapRow, StateRow
 
 _SLICE = 2000
+_FEW = 20
 
 
 class Intake:
@@ -58,7 +62,7 @@ class Intake:
     async def page(self, gap: GapRow, page: MessagesPage, *, token: str | None) -> bool:
         """Commit one page of older events; True when the gap is closed."""
         rules = await self.rules(gap.room_id)
-        rows = await anyio.to_thread.run_sync(lambda: [event_row(event, rules) for event in page.events])
+        rows = await _rows(page.events, rules)
         applied = await self._rooms.fill(gap, rows, token=token)
         await self._settle(applied)
         return applied.reached_known
@@ -80,10 +84,9 @@ class Intake:
             stored = await self._rooms.state(update.room_id, RULE_TYPES)
             merged = {(row.type, row.state_key): row for row in (*stored, *state)}
             rules = read_rules(merged.values())
-        rows = await anyio.to_thread.run_sync(lambda: tuple(event_row(e, rules) for e in update.timeline))
         return RoomChange(
             update.room_id,
-            events=rows,
+            events=await _rows(update.timeline, rules),
             state=state,
             limited=update.limited,
             prev_batch=update.prev_batch,
@@ -110,3 +113,10 @@ class Intake:
                 if row.sender == self._user_id
             ]
         )
+
+
+async def _rows(events: Sequence[Event], rules: Rules) -> tuple[EventRow, ...]:
+    """The rows of events: at once for a few, on a worker thread where many would hold up the event loop."""
+    if len(events) <= _FEW:
+        return tuple(event_row(event, rules) for event in events)
+    return await anyio.to_thread.run_sync(lambda: tuple(event_row(event, rules) for event in events))

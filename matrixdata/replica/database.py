@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-_READERS = 4
+# Readers kept open between uses. More are opened when needed: one task may read while it holds a snapshot.
+_IDLE = 4
 
 
 @contextmanager
@@ -55,6 +57,29 @@ class _Job(Generic[T]):
         self.error: Exception | None = None
 
 
+class Snapshot:
+    """A connection that sees one committed moment for as long as it is held, and cannot write."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.reader()
+        # asyncio's own cancellation leaves a thread at work on the connection; closing waits for its end.
+        self._using = threading.Lock()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the connection, on a worker thread."""
+        return await anyio.to_thread.run_sync(self._run, work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._using, mapped_errors(self._database.path):
+            return work(self._connection)
+
+    def close(self) -> None:
+        """Let go of the moment."""
+        with self._using:
+            self._database.give_back(self._connection)
+
+
 class Database:
     """A SQLite file in WAL mode, owner-only, migrated forward when opened.
 
@@ -66,9 +91,12 @@ class Database:
         self.path = path
         self._synchronous = synchronous
         self._pending: list[_Job[Any]] = []
-        self._turn = anyio.Lock()
+        self._queue = threading.Lock()
+        # Both: the first lets tasks queue up without a thread each, the second holds even when asyncio's own
+        # cancellation (wait_for, Task.cancel) takes a task away from a commit that its thread goes on with.
+        self._turn, self._writing = anyio.Lock(), threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        self._readers = anyio.CapacityLimiter(_READERS)
+        self._readers = anyio.Semaphore(_READERS)
         self._closed = False
         self._writer = self._open(kind)
 
@@ -85,15 +113,23 @@ class Database:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
         with mapped_errors(self.path):
             connection = self._connect()
-            connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection, kind, self.path)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                _migrate(connection, kind, self.path)
+            except BaseException:
+                connection.close()
+                raise
             return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute("PRAGMA secure_delete = ON")  # redacted content must leave the file
-        connection.execute("PRAGMA temp_store = MEMORY")  # and must not pass through a temporary one
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA secure_delete = ON")  # redacted content must leave the file
+            connection.execute("PRAGMA temp_store = MEMORY")  # and must not pass through a temporary one
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     # -- writing ----------------------------------------------------------------------------------------
@@ -103,25 +139,33 @@ class Database:
         Callers share commits, each inside a savepoint of its own: one that raises is rolled back alone.
         """
         job = _Job(work)
-        self._pending.append(job)
+        with self._queue:
+            self._pending.append(job)
         try:
             async with self._turn:
                 if not job.done:
-                    batch, self._pending = self._pending, []
-                    await anyio.to_thread.run_sync(self._commit, batch)
+                    await anyio.to_thread.run_sync(self._commit)
         except BaseException:
-            if job in self._pending:  # cancelled while queued: nothing of it may be written later
-                self._pending.remove(job)
+            with self._queue:
+                if job in self._pending:  # cancelled while queued: nothing of it may be written later
+                    self._pending.remove(job)
             raise
         if job.error is not None:
             raise job.error
         return job.result  # type: ignore[return-value]  # done without an error, so it holds work's T
 
-    def _commit(self, batch: list[_Job[Any]]) -> None:
-        if self._closed:
-            for job in batch:
-                job.error, job.done = ClientClosed("the store is closed"), True
-            return
+    def _commit(self) -> None:
+        """Commit what is queued now. The jobs are taken here, so that no cancellation can lose any of them."""
+        with self._writing:
+            with self._queue:
+                batch, self._pending = self._pending, []
+            if self._closed:
+                for job in batch:
+                    job.error, job.done = ClientClosed("the store is closed"), True
+            elif batch:
+                self._commit_all(batch)
+
+    def _commit_all(self, batch: list[_Job[Any]]) -> None:
         try:
             with mapped_errors(self.path):
                 self._writer.execute("BEGIN IMMEDIATE")
@@ -141,7 +185,10 @@ class Database:
         self._writer.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._writer)
-        except sqlite3.OperationalError:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+            job.error = error
+            self._writer.execute("ROLLBACK TO job")
+        except sqlite3.DatabaseError:
             raise  # the disk or the file failed: the whole commit is off
         except Exception as error:  # noqa: BLE001  it is handed to the caller it belongs to
             job.error = error
@@ -151,37 +198,36 @@ class Database:
     # -- reading ----------------------------------------------------------------------------------------
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a connection that sees one committed moment and cannot write."""
-        async with self.snapshot() as connection:
-            return await anyio.to_thread.run_sync(self._mapped_call, work, connection)
+        async with self._readers:
+            return await anyio.to_thread.run_sync(self._read, work)
 
-    def _mapped_call(self, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with mapped_errors(self.path):
-            return work(connection)
+            connection = self.reader()
+            try:
+                return work(connection)
+            finally:
+                self.give_back(connection)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[sqlite3.Connection]:
-        """A connection that sees one committed moment for as long as it is held; use it from threads."""
-        async with self._readers:
-            if self._closed:
-                raise ClientClosed("the store is closed")
-            connection = await anyio.to_thread.run_sync(self._reader)
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """One committed moment, for reading in pages. Not counted among the readers: a caller may hold one
+        for as long as it likes, and read other things meanwhile.
+        """
+        snapshot = await anyio.to_thread.run_sync(Snapshot, self)
+        try:
+            yield snapshot
+        finally:
+            snapshot.close()
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        connection.rollback()
+    def reader(self) -> sqlite3.Connection:
+        """A connection in a read transaction, to be given back."""
         if self._closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
-
-    def _reader(self) -> sqlite3.Connection:
+            raise ClientClosed("the store is closed")
         with mapped_errors(self.path):
-            if self._idle:
+            try:
                 connection = self._idle.pop()
-            else:
+            except IndexError:
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
@@ -189,16 +235,27 @@ class Database:
             connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
             return connection
 
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """End a read transaction and keep the connection for the next."""
+        connection.rollback()
+        if self._closed or len(self._idle) >= _READERS:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
     async def aclose(self) -> None:
         """Close every connection; commits under way end first."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                if not self._closed:
-                    self._closed = True
-                    for connection in self._idle:
-                        connection.close()
-                    self._idle.clear()
-                    await anyio.to_thread.run_sync(self._writer.close)
+                await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        with self._writing:
+            if not self._closed:
+                self._closed = True
+                while self._idle:
+                    self._idle.pop().close()
+                self._writer.close()
 
 
 def _migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
-
 from matrixdata.replica.rows import StoredEvent
 
 if TYPE_CHECKING:
@@ -99,7 +97,7 @@ class Scan:
             yield [stored_event(row) for row in page]
 
     async def _pages(self, query: str, parameters: list[Any]) -> AsyncGenerator[list[tuple[Any, ...]]]:
-        async with self._db.snapshot() as connection:
-            cursor = await anyio.to_thread.run_sync(connection.execute, query, parameters)
-            while page := await anyio.to_thread.run_sync(cursor.fetchmany, _PAGE):
+        async with self._db.snapshot() as snapshot:
+            cursor = await snapshot.run(lambda c: c.execute(query, parameters))
+            while page := await snapshot.run(lambda _: cursor.fetchmany(_PAGE)):
                 yield page
