@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matrixdata.collection import Member as Member
     from matrixdata.collection import PublishReport as PublishReport
     from matrixdata.collection import StateEvent as StateEvent
+    from matrixdata.collection.checking import validate as validate
     from matrixdata.connect import Client as Client
     from matrixdata.connect import Collection as Collection
     from matrixdata.connect import LocalServer as LocalServer
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from matrixdata.model import Record as Record
     from matrixdata.model import RowState as RowState
     from matrixdata.validation import ValidationReport as ValidationReport
-    from matrixdata.validation import validate as validate
 
 __version__ = "0.1.0"
 
@@ -69,6 +69,7 @@ _HOMES = {
     "collection": (
         "AsyncCollection", "AsyncQuery", "CollectionInfo", "HistoryEvent", "Member", "PublishReport", "StateEvent",
     ),
+    "collection.checking": ("validate",),
     "connect": (
         "Client", "Collection", "LocalServer", "Query", "Receipt", "Subscription", "connect", "connect_async",
     ),
@@ -78,7 +79,7 @@ _HOMES = {
         "RoomLeft", "SchemaError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge", "Unknown", "Unsupported",
     ),
     "model": ("Completeness", "InvalidRecord", "Position", "Problem", "Record", "RowState"),
-    "validation": ("ValidationReport", "validate"),
+    "validation": ("ValidationReport",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,7 +12,6 @@ import anyio.to_thread
 
 from matrixdata.collection.report import PublishReport, RejectedRow
 from matrixdata.errors import RecordInvalid, TooLarge
-from matrixdata.frames import rows_of
 from matrixdata.model import Problem
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ class Bulk:
 
     async def accept(self, data: object, progress: Progress | None) -> None:
         """Check and queue every row; with on_error="raise" all rows are checked before any is queued."""
+        from matrixdata.frames import rows_of  # noqa: PLC0415  those who publish one by one are spared the import
+
         rows = enumerate(rows_of(data))
         if self._on_error == "raise":
             items = await anyio.to_thread.run_sync(lambda: [self._item(number, row) for number, row in rows])

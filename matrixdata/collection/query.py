@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio.to_thread
 import msgspec
 
-from matrixdata import frames
 from matrixdata.collection.awaited import Awaited, Fetched
 from matrixdata.errors import Incomplete, IncompleteWarning, MatrixDataError, Unsupported
 from matrixdata.model import Completeness, Position, Record
@@ -183,19 +182,22 @@ class AsyncQuery:
         Raises:
             MissingExtra: pandas is not installed (extra: data).
         """
-        frame: pd.DataFrame = await self._framed(frames.to_pandas, meta=meta)
+        frame: pd.DataFrame = await self._framed("to_pandas", meta=meta)
         return frame
 
     async def to_arrow(self, *, meta: bool = False) -> pa.Table:
         """A pyarrow Table with the types that the schema states (extra: data)."""
-        return await self._framed(frames.to_arrow, meta=meta)
+        return await self._framed("to_arrow", meta=meta)
 
     async def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False) -> Path:
         """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
-        written: Path = await self._framed(frames.to_parquet, path, meta=meta)
+        written: Path = await self._framed("to_parquet", path, meta=meta)
         return written
 
-    async def _framed(self, build: Any, *arguments: Any, meta: bool) -> Any:  # noqa: ANN401  one of frames' builders
+    async def _framed(self, builder: str, *arguments: Any, meta: bool) -> Any:  # noqa: ANN401  what the builder makes
+        from matrixdata import frames  # noqa: PLC0415  those who only publish are spared the import
+
+        build = getattr(frames, builder)
         records = await self.records()
         rules = await self._services.intake.rules(self._room_id)
         schema = msgspec.json.decode(rules.schema.text) if rules.schema else None

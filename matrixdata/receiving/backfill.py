@@ -95,7 +95,7 @@ class Backfill:
                 stays listed as a gap.
             Rejected: the server refuses the history.
         """
-        fetched = 0
+        fetched, ahead = 0, _Ahead()
         async with self._turns[room_id]:
             while gaps := await self._rooms.gaps(room_id):
                 oldest = await self._rooms.oldest_time(room_id)
@@ -103,13 +103,39 @@ class Backfill:
                     progress(SyncProgress(fetched, oldest, len(gaps)))
                 if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
                     break
-                fetched += await self._page(gaps[0], patience)
+                ahead = await self._page(gaps[0], ahead, patience)
+                fetched += ahead.before
             if progress is not None:
                 progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
 
-    async def _page(self, gap: GapRow, patience: float) -> int:
-        """Fetch and commit one page that has events, or the end."""
-        token, seen = gap.token, set[str]()
+    async def _page(self, gap: GapRow, ahead: _Ahead, patience: float) -> _Ahead:
+        """Commit one page, while the next one is already being fetched: the server and we work at once."""
+        page, after = ahead.taken(gap.token) or await self._fetch(gap, gap.token, patience)
+        following = _Ahead(after, before=len(page.events))
+        failure: MatrixDataError | None = None
+        async with anyio.create_task_group() as tasks:
+            if after is not None:
+                tasks.start_soon(self._look_ahead, gap, following, patience)
+            try:
+                closed = await self._intake.page(gap, page, token=after)
+            except MatrixDataError as error:  # carried out by hand: the task group would wrap it
+                closed, failure = True, error
+            if closed:
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return following
+
+    async def _look_ahead(self, gap: GapRow, ahead: _Ahead, patience: float) -> None:
+        assert ahead.token is not None  # noqa: S101  only called with one
+        try:
+            ahead.found = await self._fetch(gap, ahead.token, patience)
+        except MatrixDataError as error:
+            ahead.error = error
+
+    async def _fetch(self, gap: GapRow, token: str, patience: float) -> tuple[MessagesPage, str | None]:
+        """The next page that has events, or the end; and the token that goes on from it, None at the end."""
+        seen: set[str] = set()
         while True:
             seen.add(token)
             request = messages(gap.room_id, start=token, limit=_PAGE)
@@ -119,13 +145,30 @@ class Backfill:
                 raise Unknown(f"the server's history of {gap.room_id} is malformed: {error}") from error
             after = None if _is_start(page) else page.end
             if page.events or after is None:
-                await self._intake.page(gap, page, token=None if after == token else after)
-                return len(page.events)
+                return page, None if after == token else after
             if after in seen or len(seen) > _EMPTY_PAGES:
                 raise Unknown(
                     f"the server pages the history of {gap.room_id} in a loop; a gap is left and listed"
                 )
             token = after
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """A page fetched before it was asked for. `before` counts the events of the page before it."""
+
+    token: str | None = None
+    before: int = 0
+    found: tuple[MessagesPage, str | None] | None = None
+    error: MatrixDataError | None = None
+
+    def taken(self, token: str) -> tuple[MessagesPage, str | None] | None:
+        """What was fetched, if it is what `token` leads to."""
+        if token != self.token:
+            return None
+        if self.error is not None:
+            raise self.error
+        return self.found
 
 
 def _is_start(page: MessagesPage) -> bool:

@@ -48,7 +48,7 @@ class Intake:
         changes = [await self._change(update) for update in batch.rooms]
         applied = await self._rooms.apply(changes, tokens={kind: token})
         for change in changes:
-            if changes_rules(change.state):
+            if changes_rules(change.state) or any(row.redacts for row in change.events):
                 await self._judge_again(change.room_id)
         await self._settle(applied)
 
@@ -64,16 +64,23 @@ class Intake:
         rules = await self.rules(gap.room_id)
         rows = await _rows(page.events, rules)
         applied = await self._rooms.fill(gap, rows, token=token)
+        if any(row.redacts for row in rows):
+            await self._judge_again(gap.room_id)
+        if await self.rules(gap.room_id) is not rules:
+            # They changed while the page was on its way, after the rows that were here had been judged anew.
+            rows = await _rows(page.events, await self.rules(gap.room_id))
+            await self._rooms.rejudge(gap.room_id, [row for row in rows if row.record], rules=None)
         await self._settle(applied)
         return applied.reached_known
 
     async def reconcile(self) -> None:
         """Remove outbox items whose echo was committed before a crash could settle them."""
-        sent = [item for item in await self._outbox.list(states=("sent",)) if item.event_id]
-        have = await self._rooms.has_events([item.event_id for item in sent if item.event_id])
-        await self._outbox.settle(
-            [Echo(i.event_id, i.room_id, i.uid, i.txn_id) for i in sent if i.event_id and i.event_id in have]
-        )
+        echoes = []
+        for item in await self._outbox.list():
+            event = await self._rooms.find(item.room_id, self._user_id, item.uid)
+            if event is not None:
+                echoes.append(Echo(event.event_id, item.room_id, item.uid, item.txn_id))
+        await self._outbox.settle(echoes)
 
     async def _change(self, update: RoomUpdate) -> RoomChange:
         timeline_state = state_rows(update.timeline)

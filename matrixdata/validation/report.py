@@ -1,19 +1,16 @@
-"""`md.validate`: check many records against a schema, offline, and show what is wrong with which."""
+"""What a check of many records found, and how it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from matrixdata.model.problem import safe_text
-from matrixdata.validation.compiled import CompiledSchema, compile_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from matrixdata.model.json import JSON
     from matrixdata.model.problem import Problem
 
 _SHOWN_ROWS: Final = 20
@@ -93,57 +90,3 @@ class ValidationReport:
         tail = f"<p>… and {more:,} more; see .rejected</p>" if more > 0 else ""
         head = "".join(f"<th>{name}</th>" for name in ("row", "where", "rule", "reason", "value"))
         return f"<p>{escape(self._summary)}</p><table><tr>{head}</tr>{rows}</table>{tail}"
-
-
-def _missing(cell: object) -> bool:
-    """Whether a cell of a frame is empty: None, NaN, NaT and pandas.NA, told without importing pandas."""
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(cell, float) and cell != cell  # noqa: PLR0124  NaN is what differs from itself
-
-
-def _plain(cell: object) -> object:
-    """A frame's cell as JSON: NumPy's scalars as Python's, times as ISO 8601 text."""
-    if hasattr(cell, "isoformat"):
-        return cell.isoformat()
-    # NumPy's scalars have item(); so have arrays, which tolist() turns into lists.
-    convert = getattr(cell, "tolist", None)
-    return cell if convert is None else convert()
-
-
-def _records(records: Iterable[Any]) -> Iterable[object]:
-    to_dict = getattr(records, "to_dict", None)
-    if to_dict is None or not hasattr(records, "columns"):
-        if isinstance(records, (Mapping, str, bytes)):
-            raise TypeError("validate() takes several records: put the one in a list, [record]")
-        return (dict(record) if isinstance(record, Mapping) else record for record in records)
-    return (
-        {str(key): _plain(cell) for key, cell in row.items() if not _missing(cell)}
-        for row in to_dict(orient="records")
-    )
-
-
-def validate(
-    records: Iterable[Any], schema: Mapping[str, JSON] | bool | str | CompiledSchema
-) -> ValidationReport:
-    """Check records against a schema. Needs no server and no network.
-
-    Args:
-        records: dicts (or any JSON values), or a pandas DataFrame, whose empty cells count as absent keys and
-            whose times are checked as ISO 8601 text.
-        schema: JSON Schema draft 2020-12 as in docs/schema-profile.md, as a dict, JSON text, or compiled.
-
-    Returns:
-        A report with every problem of every invalid record.
-
-    Raises:
-        SchemaError: the schema itself is outside the profile.
-        TypeError: `records` is a single record.
-    """
-    compiled = schema if isinstance(schema, CompiledSchema) else compile_schema(schema)
-    checked, rejected = 0, []
-    for row, record in enumerate(_records(records)):
-        checked += 1
-        if not compiled.is_valid(record):
-            rejected.append(Rejected(row, tuple(compiled.problems(record))))
-    return ValidationReport(checked, tuple(rejected))

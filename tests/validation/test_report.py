@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from matrixdata import validate
 from matrixdata.errors import SchemaError
-from matrixdata.validation import compile_schema, validate
+from matrixdata.validation import compile_schema
 
 SCHEMA = {
     "type": "object",
@@ -59,7 +60,7 @@ def test_a_frames_times_and_lists_are_json():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"ts": pandas.to_datetime(["2026-01-01T00:00:00Z"]), "tags": [["a"]]})
     assert validate(
-        frame, {"properties": {"ts": {"const": "2026-01-01T00:00:00+00:00"}, "tags": {"const": ["a"]}}}
+        frame, {"properties": {"ts": {"const": "2026-01-01T00:00:00Z"}, "tags": {"const": ["a"]}}}
     )
 
 
@@ -81,7 +82,7 @@ def test_the_schema_is_checked_first():
 def test_pandas_is_not_needed():
     code = (
         "import sys; sys.modules['pandas'] = sys.modules['numpy'] = None\n"
-        "from matrixdata.validation import validate\n"
+        "from matrixdata import validate\n"
         "assert validate([{'a': 1}], {'type': 'object'})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
