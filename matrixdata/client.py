@@ -202,7 +202,12 @@ class AsyncClient:
         store.rooms.on_commit.append(self._feed.wake)
         intake = Intake(store.rooms, store.outbox, user_id=user_id)
         self._sender = Sender(
-            self._caller, store.outbox, receipts, store.send_lease, on_logout=self._on_logout
+            self._caller,
+            store.outbox,
+            receipts,
+            store.send_lease,
+            arrived=self._arrived,
+            on_logout=self._on_logout,
         )
         self._loop = SyncLoop(
             store.rooms,
@@ -244,6 +249,10 @@ class AsyncClient:
         if self._closed or self._tasks is None:
             raise ClientClosed("this client is closed; call matrixdata.connect() again")
 
+    async def _arrived(self, room_id: str, uid: str) -> str | None:
+        event = await self._store.rooms.find(room_id, self.user_id, uid)
+        return event.event_id if event else None
+
     def _on_logout(self, error: LoggedOut) -> None:
         self._logged_out = error
 
@@ -256,7 +265,7 @@ class AsyncClient:
             features = {}
         if features.get("org.matrix.simplified_msc3575"):
             return SlidingSource(self._caller)
-        return V2Source(self._caller, await self._store.rooms.joined())
+        return V2Source(self._caller, await self._store.rooms.synced())
 
     # -- what it is -------------------------------------------------------------------------------------
     @property
@@ -345,7 +354,7 @@ class AsyncClient:
         """Open a collection: a name you bound, #alias:server, or !room_id; the last two join if they can.
 
         Raises:
-            NotFound: you bound no such name; the message lists those you have.
+            NotFound: you bound no such name, and the message lists those you have; or no room has that alias.
             Rejected: you may not join that room.
         """
         self._check()

@@ -5,6 +5,7 @@ The checker shares no code with the library: what it says of a room is the measu
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import socket
@@ -278,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
 
-    do_GET = do_PUT = do_POST = _serve
+    do_GET = do_PUT = do_POST = _serve  # noqa: N815  the names that http.server calls
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -334,10 +335,8 @@ class Proxy:
             listener.shutdown()
             listener.server_close()
             for each in list(listener.sockets):
-                try:
+                with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
     def close(self) -> None:
         self.down()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from matrixdata.cli.group import Lazy, Main
-from matrixdata.cli.settings import account_options, version_option
+from matrixdata.cli.settings import account_options, examples, version_option
 
 __all__ = ["main"]
 
@@ -29,7 +29,12 @@ _COMMANDS = {
     cls=Main,
     lazy=[Lazy(name, f"matrixdata.cli.{file}", short_help) for name, (file, short_help) in _COMMANDS.items()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Try it without an account: matrixdata demo",
+    epilog=examples(
+        "matrixdata demo",
+        "matrixdata create greenhouse --no-encrypt",
+        'matrixdata publish greenhouse \'{"device": "d1", "temp": 21.5}\'',
+        "matrixdata query greenhouse --where 'temp>20'",
+    ),
 )
 @version_option
 @account_options
@@ -39,10 +44,4 @@ def main() -> None:
     Commands use the account of --profile, else the login you saved as the default, else a private homeserver
     on this machine, which is started when needed. On a terminal they print tables, in a pipe JSON Lines.
     Exit codes: 0 done, 1 failed, 2 used wrongly.
-
-    \b
-    Examples:
-      matrixdata create greenhouse --no-encrypt
-      matrixdata publish greenhouse '{"device": "d1", "temp": 21.5}'
-      matrixdata query greenhouse --where 'temp>20'
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from matrixdata.cli.failures import silence_stdout, told
+from matrixdata.cli.logs import log_on_stderr
 from matrixdata.cli.output import warnings_on_stderr
 
 if TYPE_CHECKING:
@@ -69,15 +70,18 @@ class Group(click.Group):
 class Main(Group):
     """The outermost group: runs a command line and ends the process with its exit code."""
 
-    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> NoReturn | Any:  # noqa: ANN401  click's
+    def main(  # type: ignore[override]  # never returns a result: nobody calls a console script for one
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **options: Any,  # noqa: ANN401  click's
+    ) -> NoReturn:
         """Run. Every outcome becomes an exit code: 0, 1, 2, or 130 after Ctrl-C."""
-        if not standalone_mode:
-            return super().main(*arguments, standalone_mode=False, **options)
         _print_anything()
-        with warnings_on_stderr():
+        options["standalone_mode"] = False  # click then leaves errors to us, and returns the code of --help
+        with warnings_on_stderr(), log_on_stderr():
             try:
-                # Without standalone mode click returns the code of an early exit, as that of --help.
-                code = super().main(*arguments, standalone_mode=False, **options)
+                code = super().main(args, prog_name, **options)
                 sys.stdout.flush()
             except BrokenPipeError:
                 silence_stdout()

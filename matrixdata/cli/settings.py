@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from matrixdata.cli.output import inert, on_terminal, say
+from matrixdata.cli.failures import advised, used_wrongly
+from matrixdata.cli.logs import log_more
+from matrixdata.cli.output import on_terminal, say
+from matrixdata.errors import NotFound
 
 if TYPE_CHECKING:
     import matrixdata as md
@@ -39,7 +40,7 @@ def _store(ctx: click.Context, param: click.Parameter, value: Any) -> None:  # n
     if value and param.name:
         setattr(settings, param.name, value)
     if param.name == "verbose":
-        _log(settings.verbose)
+        log_more(settings.verbose)
 
 
 def account_options(command: F) -> F:
@@ -56,10 +57,15 @@ def account_options(command: F) -> F:
     return command
 
 
+def examples(*commands: str) -> str:
+    """The end of a command's help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 def version_option(command: F) -> F:
     """Give the group --version, without asking the metadata of installed packages."""
 
-    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001  click's signature
+    def show(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
             from matrixdata import __version__  # noqa: PLC0415  one of many things an option may need
 
@@ -94,7 +100,11 @@ def connect() -> md.Client:
         return md.connect("local")
     if is_local(profile):
         return md.connect("local", user=profile.removeprefix(LOCAL).removeprefix("-") or None)
-    return md.connect(profile=profile)
+    with (
+        advised(f"`matrixdata login URL --profile {profile}` logs in under that name", NotFound),
+        used_wrongly(),
+    ):
+        return md.connect(profile=profile)
 
 
 def is_local(profile: str) -> bool:
@@ -111,17 +121,3 @@ def _announce_local() -> None:
             "(`matrixdata login` uses another; `matrixdata server stop` ends it)",
             label="note",
         )
-
-
-class _Inert(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return inert(super().format(record))
-
-
-def _log(verbose: int) -> None:
-    """Log to stderr: warnings always, more with -v. The library logs no secrets, and others are not asked."""
-    log = logging.getLogger("matrixdata")
-    log.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)])
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Inert("%(levelname)s %(name)s: %(message)s"))
-    log.handlers = [handler]

@@ -43,7 +43,7 @@ def table(rows: Sequence[Mapping[str, JSON]], columns: Sequence[str], *, width: 
     for column in columns:
         cells = [column_name(column), *(_cell(row.get(column)) for row in rows)]
         wide = max(map(_width, cells))
-        if shown and wide + len(_GAP) > left:
+        if shown and wide > left:
             break
         numeric = _numeric([row.get(column) for row in rows])
         shown.append([_padded(cell, wide, right=numeric) for cell in cells])

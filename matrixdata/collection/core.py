@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import Bulk, OnError
 from matrixdata.collection.query import AsyncQuery, Moment, OnIncomplete, checked_query
 from matrixdata.collection.roles import Role, read_power_levels
@@ -26,6 +27,7 @@ from matrixdata.protocol.sync import parse_context_state, parse_state
 from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
 from matrixdata.receiving.pipeline import state_rows
 from matrixdata.receiving.records import invalid_record, microseconds
+from matrixdata.replica.rows import RoomChange
 
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
@@ -87,6 +89,7 @@ class AsyncCollection:
             raise ValueError(f'role={role!r}; it takes "reader", "writer" or "owner"')
         if not user_id.startswith("@") or ":" not in user_id:
             raise ValueError(f"{user_id!r} is not a Matrix user id, which looks like @ada:example.org")
+        self._services.check()
         state = await self._fetched_state()
         levels = read_power_levels(state).granting(user_id, role)
         if levels is not None:
@@ -123,8 +126,10 @@ class AsyncCollection:
 
     async def leave(self) -> None:
         """Leave the room. What was received is kept and can still be queried; the name is freed."""
+        self._services.check()
         await self._services.caller.call(requests.leave(self._room_id))
-        await self._services.account.unbind(self._room_id)
+        await self._services.rooms.apply([RoomChange(self._room_id, membership="leave")], tokens={})
+        await unbind(self._services, self._room_id)
 
     # -- writing ----------------------------------------------------------------------------------------
     async def publish(
@@ -155,6 +160,11 @@ class AsyncCollection:
             raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
         rules = await self._services.intake.rules(self._room_id)
         item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules, uid=uid)
+        if uid is not None:
+            # The outbox forgets what has arrived; the replica does not.
+            event = await self._services.rooms.find(self._room_id, self._services.user_id, uid)
+            if event is not None:
+                return self._services.acceptance.arrived(item, event)
         (receipt,) = await self._services.acceptance.accept([item])
         self._services.sender.wake()
         if wait == "synced":
@@ -256,6 +266,7 @@ class AsyncCollection:
         """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
 
         async def fetch() -> Iterable[HistoryEvent]:
+            self._services.check()
             await self._services.freshness.ready(self._room_id, timeout=timeout)
             pages = self._services.rooms.scan(self._room_id).events()
             return [history_event(event) async for page in pages for event in page]
@@ -276,6 +287,7 @@ class AsyncCollection:
         return AsyncTable(StateEvent, fetch)
 
     async def _state_at(self, event_id: str) -> Sequence[StateRow]:
+        self._services.check()
         body = await self._services.caller.call(requests.context(self._room_id, event_id))
         return state_rows(parse_context_state(body))
 
@@ -300,12 +312,14 @@ class AsyncCollection:
 
     async def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
         """Records that arrived and are quarantined: malformed, or against the schema; with every reason."""
+        self._services.check()
         await self._services.freshness.ready(self._room_id, timeout=timeout)
         pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
         return [invalid_record(event) async for page in pages for event in page]
 
     # -- state ------------------------------------------------------------------------------------------
     async def _state_rows(self) -> Sequence[StateRow]:
+        self._services.check()
         try:
             return await self._fetched_state()
         except (NotSent, Unknown, Rejected):

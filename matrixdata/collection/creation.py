@@ -25,6 +25,7 @@ from matrixdata.protocol.time import TIME_UNITS, TimeUnit
 from matrixdata.validation import CompiledSchema, compile_schema
 
 _FIRST_VERSION = "1"
+PUBLIC_WRITER_LEVEL = 10
 _FORBIDDEN_STARTS = ("!", "#", "@", "-")
 # The account data type that keeps the name must fit Matrix's 255 bytes together with its prefix.
 MAX_NAME_BYTES = 200
@@ -75,13 +76,19 @@ class Creation:
             "preset": "public_chat" if self.public else "private_chat",
             "visibility": "private",
             "name": self.name,
-            "invite": [*self.invite],
+            "invite": [] if self.public else [*self.invite],
             "initial_state": state,
         }
         if self.public:
-            # Anyone can join a public collection and read; writing is for those who were asked to.
-            body["power_level_content_override"] = {"events_default": 50}
+            # Anyone can join a public collection and read; writing is for those who were asked to, and that
+            # must not be enough to change the schema, which takes 50.
+            body["power_level_content_override"] = {"events_default": PUBLIC_WRITER_LEVEL}
         return body
+
+    @property
+    def invite_later(self) -> tuple[str, ...]:
+        """Who to invite once the room is made: in a public one, writers need power of their own first."""
+        return self.invite if self.public else ()
 
 
 def _schema_content(schema: CompiledSchema) -> JSONObject:

@@ -7,13 +7,16 @@ name that a room or an invite claims binds nothing.
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 
+from matrixdata.collection.bindings import bind, meaning
 from matrixdata.collection.core import AsyncCollection
-from matrixdata.collection.creation import Creation
+from matrixdata.collection.creation import Creation, checked_name
 from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, Unknown, Unsupported
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
     from matrixdata.replica.rows import StateRow
 
-_BINDING = "io.matrixdata.binding."
+# A room that we know to be in opens without the server, which is asked for no more than so many seconds.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,12 @@ class AsyncInvite:
 
     async def accept(self, *, name: str | None = None) -> AsyncCollection:
         """Join; with `name`, also bind that name to the room. The claimed name binds nothing by itself."""
+        self._directory.check()
         return await self._directory.join(self.room_id, name=name)
 
     async def reject(self) -> None:
         """Decline the invite."""
+        self._directory.check()
         await self._directory.leave(self.room_id)
 
 
@@ -72,11 +78,12 @@ class Directory:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.check = services.check
 
     # -- creating ---------------------------------------------------------------------------------------
     async def create(self, creation: Creation, *, exist_ok: bool) -> AsyncCollection:
         """Make a collection and bind its name; an attempt that was cut short is finished, not repeated."""
-        room_id = await self._bound(creation.name)
+        room_id = await meaning(self._services, creation.name)
         if room_id is not None:
             return await self._existing(creation, room_id, exist_ok=exist_ok)
         uid, resumed = await self._services.account.intend(creation.name, self._services.new_id())
@@ -88,8 +95,11 @@ class Directory:
                 await self._services.account.give_up(creation.name)
                 raise
             room_id = str(_members(body)["room_id"])
-        await self.bind(creation.name, room_id)
-        return await self.open_room(room_id, name=creation.name)
+        collection = await self.open_room(room_id, name=creation.name)
+        for user_id in creation.invite_later:
+            await collection.invite(user_id)
+        await bind(self._services, creation.name, room_id)
+        return collection
 
     async def _existing(self, creation: Creation, room_id: str, *, exist_ok: bool) -> AsyncCollection:
         if not exist_ok:
@@ -118,43 +128,28 @@ class Directory:
                 return str(room_id)
         return None
 
-    # -- names ------------------------------------------------------------------------------------------
-    async def bind(self, name: str, room_id: str) -> None:
-        """Let a name mean a room, on every device of this user; here at once, elsewhere when reachable."""
-        await self._services.account.bind(name, room_id)
-        request = requests.put_account_data(self._services.user_id, _BINDING + name, {"room_id": room_id})
-        await self._services.caller.call(request)
-
-    async def _bound(self, name: str) -> str | None:
-        """The room that a name means: as known here, else as another device bound it."""
-        known = (await self._services.account.bindings()).get(name)
-        if known is not None:
-            return known
-        request = requests.account_data(self._services.user_id, _BINDING + name)
-        try:
-            content = _members(await self._services.caller.call(request, patience=10))
-        except (Rejected, Unsupported):
-            return None  # 404: no device bound it
-        room_id = content.get("room_id")
-        if not isinstance(room_id, str) or not room_id:
-            return None
-        await self._services.account.bind(name, room_id)
-        return room_id
-
     # -- opening ----------------------------------------------------------------------------------------
     async def open(self, name: str) -> AsyncCollection:
         """A collection by bound name, #alias:server or !room_id; the last two join if invited or public."""
         if name.startswith("!"):
             return await self.join(name)
         if name.startswith("#"):
-            found = _members(await self._services.caller.call(requests.resolve_alias(name)))
-            servers = found.get("servers")
-            via = tuple(str(server) for server in servers[:3]) if isinstance(servers, list) else ()
-            return await self.join(str(found.get("room_id")), via=via)
-        room_id = await self._bound(name)
+            return await self._open_alias(name)
+        room_id = await meaning(self._services, name)
         if room_id is None:
             raise NotFound(await self._unknown(name))
         return await self.open_room(room_id, name=name)
+
+    async def _open_alias(self, alias: str) -> AsyncCollection:
+        try:
+            found = _members(await self._services.caller.call(requests.resolve_alias(alias)))
+        except Rejected as error:
+            if error.errcode == "M_NOT_FOUND":
+                raise NotFound(f"no room has the alias {alias!r}") from error
+            raise
+        servers = found.get("servers")
+        via = tuple(str(server) for server in servers[:3]) if isinstance(servers, list) else ()
+        return await self.join(str(found.get("room_id")), via=via)
 
     async def _unknown(self, name: str) -> str:
         names = list(await self._services.account.bindings())
@@ -171,14 +166,23 @@ class Directory:
         self, room_id: str, *, name: str | None = None, via: Sequence[str] = ()
     ) -> AsyncCollection:
         """Join a room (harmless when joined), bind `name` if given, and open it."""
-        if await self._services.rooms.membership(room_id) != "join":
-            await self._services.caller.call(requests.join(room_id, via=tuple(via)), patience=90)
         if name is not None:
-            other = await self._bound(name)
+            other = await meaning(self._services, checked_name(name))
             if other is not None and other != room_id:
                 raise Conflict(f"{name!r} already means {other}; choose another name")
-            await self.bind(name, room_id)
+        await self._joined(room_id, via)
+        if name is not None:
+            await bind(self._services, name, room_id)
         return await self.open_room(room_id, name=name)
+
+    async def _joined(self, room_id: str, via: Sequence[str]) -> None:
+        """Be in a room. What we know of our membership may be old, so the server is asked if it can be."""
+        request = requests.join(room_id, via=tuple(via))
+        if await self._services.rooms.membership(room_id) != "join":
+            await self._services.caller.call(request, patience=90)
+            return
+        with anyio.move_on_after(_PATIENCE), suppress(NotSent, Unknown):
+            await self._services.caller.call(request, patience=0)
 
     async def open_room(self, room_id: str, *, name: str | None = None) -> AsyncCollection:
         """A room that we are in, as a collection; its state is fetched once, without a sync."""
@@ -230,14 +234,22 @@ class Directory:
 
     async def _invites_v2(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {"types": []}
-        only = {"room": {"rooms": []}, "presence": nothing, "account_data": nothing}
+        # A filter on rooms would leave out those that we are only invited to.
+        room = {
+            "timeline": {"limit": 1, **nothing},
+            "state": nothing,
+            "ephemeral": nothing,
+            "account_data": nothing,
+        }
+        only = {"room": room, "presence": nothing, "account_data": nothing}
         request = requests.sync_v2(since=None, filter_json=msgspec.json.encode(only).decode(), timeout_ms=0)
         rooms = _members(await self._services.caller.call(request)).get("rooms")
         invited = rooms.get("invite") if isinstance(rooms, dict) else None
-        return {
-            room_id: room.get("invite_state", {}).get("events")
-            for room_id, room in (invited.items() if isinstance(invited, dict) else ())
-        }
+        found = {}
+        for room_id, room in invited.items() if isinstance(invited, dict) else ():
+            state = room.get("invite_state") if isinstance(room, dict) else None
+            found[room_id] = state.get("events") if isinstance(state, dict) else None
+        return found
 
     async def collections(self) -> list[CollectionInfo]:
         """Every room that we bound a name to, and every room we are in that says it is a collection."""

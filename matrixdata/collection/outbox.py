@@ -46,6 +46,7 @@ class AsyncOutbox:
 
     async def list(self) -> list[OutboxEntry]:
         """Everything in the outbox, in the order of acceptance."""
+        self._services.check()
         return [
             OutboxEntry(
                 room_id=item.room_id,
@@ -64,6 +65,7 @@ class AsyncOutbox:
         Raises:
             NotFound: no stuck record has that uid.
         """
+        self._services.check()
         if not await self._services.outbox.retry(uid):
             raise NotFound(f"no stuck record has the uid {uid!r}; outbox.list() shows what there is")
         self._services.sender.wake()
@@ -74,5 +76,6 @@ class AsyncOutbox:
         Raises:
             NotFound: no stuck record has that uid.
         """
+        self._services.check()
         if not await self._services.outbox.cancel(uid):
             raise NotFound(f"no stuck record has the uid {uid!r}; outbox.list() shows what there is")

@@ -77,6 +77,10 @@ def checked_query(
         raise Unsupported(
             "a filter written in SQL", 'this version takes a mapping, such as where={"temp": {">": 20}}'
         )
+    if as_of is not None and not isinstance(as_of, Position):
+        raise TypeError(f"as_of={as_of!r}; it takes a Position; Position.parse(text) reads one back")
+    if order is not None and not isinstance(order, str):
+        raise TypeError(f'order={order!r}; it takes "time" or a path, with "-" before it for descending')
     if as_of is not None and as_of.replica not in {"", replica}:
         raise MatrixDataError(
             "as_of was taken in another replica, whose change numbers mean nothing in this one"
@@ -204,14 +208,19 @@ class AsyncQuery:
         attrs: dict[str, object] = {"collection": self._name, "room_id": self._room_id}
         attrs |= (self._completeness or Completeness()).as_dict()
 
+        beside = _meta(records) if meta else {}
+        columns = self._spec.columns
+        if columns is not None:
+            columns = (*columns, *(name for name in beside if name not in columns))
+
         def run() -> Any:  # noqa: ANN401  whatever `build` makes
             values = [record.value for record in records]
             return build(
                 values,
                 *arguments,
                 schema=schema,
-                columns=self._spec.columns,
-                meta=_meta(records) if meta else None,
+                columns=columns,
+                meta=beside,
                 attrs=attrs,
             )
 
@@ -225,6 +234,7 @@ class AsyncQuery:
 
     async def measured(self) -> Completeness:
         """What `completeness` gives when awaited."""
+        self._services.check()
         if self._completeness is None:
             await self._measure(fresh=await self._freshen(), pending=len(await self._waiting()))
         return self._completeness or Completeness()
@@ -245,7 +255,11 @@ class AsyncQuery:
         message = f"the result of {self._name!r} is incomplete: {found}"
         if self._spec.on_incomplete == "raise":
             raise Incomplete(message, found)
-        warnings.warn(message, IncompleteWarning, stacklevel=2)
+        # Not warn(): it shows a text once for each line of code, which here is always this one, and so would keep
+        # silent about the second incomplete result.
+        warnings.warn_explicit(
+            message, IncompleteWarning, f"<query of {self._name!r}>", 1, module="matrixdata"
+        )
 
     # -- reading ----------------------------------------------------------------------------------------
     async def _records(self) -> AsyncGenerator[Record]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from matrixdata.connect.blocking import Client
 from matrixdata.connect.login import client_for
 from matrixdata.connect.portal import Portal
+from matrixdata.connect.secret import hidden
 
 if TYPE_CHECKING:
     import os
@@ -49,13 +50,15 @@ def connect(
         NotSent: the server cannot be reached and there is no saved session.
         MissingExtra: "local" without the extra `server`.
     """
+    hidden_password, hidden_token = hidden(password), hidden(token)
+    del password, token  # a traceback that shows variables, as notebooks print, must not show these
     return open_blocking(
         partial(
             client_for,
             homeserver,
             user=user,
-            password=password,
-            token=token,
+            password=hidden_password,
+            token=hidden_token,
             profile=profile,
             store=store,
             insecure=insecure,
@@ -75,11 +78,13 @@ async def connect_async(
     insecure: bool = False,
 ) -> AsyncGenerator[AsyncClient]:
     """Open a client for asyncio or trio, in an `async with` block; the arguments are those of `connect`."""
+    hidden_password, hidden_token = hidden(password), hidden(token)
+    del password, token  # as in `connect`
     client = await client_for(
         homeserver,
         user=user,
-        password=password,
-        token=token,
+        password=hidden_password,
+        token=hidden_token,
         profile=profile,
         store=store,
         insecure=insecure,

@@ -14,6 +14,7 @@ import msgspec
 
 from matrixdata.client import AsyncClient
 from matrixdata.connect import paths
+from matrixdata.connect.secret import Secret
 from matrixdata.errors import Conflict, LoggedOut, NotFound, NotSent, Unknown
 from matrixdata.protocol import requests
 from matrixdata.replica.account import Session
@@ -42,8 +43,8 @@ async def client_for(
     homeserver: str | None = None,
     *,
     user: str | None = None,
-    password: str | None = None,
-    token: str | None = None,
+    password: Secret | None = None,
+    token: Secret | None = None,
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
@@ -81,7 +82,7 @@ async def server_client(address: ServerAddress, localpart: str, directory: Path)
     """A client for a user of an embedded homeserver, registered on first use."""
     from matrixdata import homeserver  # noqa: PLC0415  as above
 
-    password = await anyio.to_thread.run_sync(homeserver.register, address, localpart)
+    password = Secret(await anyio.to_thread.run_sync(homeserver.register, address, localpart))
     user = f"@{localpart}:{address.name}"
     return await _opened(directory, address.url, user=user, password=password, token=None)
 
@@ -97,8 +98,8 @@ def _directory(profile: str | None, store: str | os.PathLike[str] | None) -> Pat
     return paths.profile_directory(profile or "default")
 
 
-async def _owner(url: str, token: str) -> str:
-    transport = HttpTransport(url, token=token)
+async def _owner(url: str, token: Secret) -> str:
+    transport = HttpTransport(url, token=token.text)
     try:
         return (await _who(Caller(transport))).user_id
     finally:
@@ -111,7 +112,7 @@ async def _who(caller: Caller, *, patience: float = 10.0) -> _Who:
 
 
 async def _opened(
-    directory: Path, url: str | None, *, user: str | None, password: str | None, token: str | None
+    directory: Path, url: str | None, *, user: str | None, password: Secret | None, token: Secret | None
 ) -> AsyncClient:
     store = await anyio.to_thread.run_sync(Store, directory)
     transport = None
@@ -151,32 +152,32 @@ async def _session(
     saved: Session | None,
     *,
     user: str | None,
-    password: str | None,
-    token: str | None,
+    password: Secret | None,
+    token: Secret | None,
 ) -> Session:
     caller = Caller(transport)
     if token is not None:
-        transport.use_token(token)
+        transport.use_token(token.text)
         who = await _who(caller)
-        return Session(homeserver, who.user_id, who.device_id, token)
+        return Session(homeserver, who.user_id, who.device_id, token.text)
     if saved is not None and saved.access_token is not None:
         session = replace(saved, homeserver=homeserver)
-        if password is None or await _still_valid(caller, transport, saved.access_token):
+        if password is None or await _still_valid(caller, transport, saved):
             return session
     if password is None or user is None:
         raise LoggedOut(message="this profile is logged out" if saved else "")
     transport.use_token(None)
     request = requests.login(
-        user, password, device_name=f"matrixdata on {platform.node() or 'a computer'}",
+        user, password.text, device_name=f"matrixdata on {platform.node() or 'a computer'}",
         device_id=saved.device_id if saved else None,
     )  # fmt: skip
     found = msgspec.json.decode(await caller.call(request), type=_LoggedIn)
     return Session(homeserver, found.user_id, found.device_id, found.access_token)
 
 
-async def _still_valid(caller: Caller, transport: HttpTransport, token: str) -> bool:
+async def _still_valid(caller: Caller, transport: HttpTransport, saved: Session) -> bool:
     """Whether the saved token still serves. Unreachable is not invalid: offline, the store is there to be used."""
-    transport.use_token(token)
+    transport.use_token(saved.access_token)
     try:
         await _who(caller, patience=0)
     except LoggedOut:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 import weakref
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matrixdata.client import AsyncClient
 
 T = TypeVar("T")
+_CLOSED = "this client is closed; call matrixdata.connect() again"
 _open: weakref.WeakSet[Portal]
 
 
@@ -61,9 +63,14 @@ class Portal:
         portal = self._usable()
         if threading.current_thread() is self._thread:
             raise RuntimeError("a blocking call from inside the client's own thread would wait for itself")
-        future: Future[T] = portal.start_task_soon(partial(work, *arguments, **options))
+        try:
+            future: Future[T] = portal.start_task_soon(partial(work, *arguments, **options))
+        except RuntimeError:  # it stopped since we looked
+            raise ClientClosed(_CLOSED) from None
         try:
             return future.result()
+        except CancelledError:
+            raise ClientClosed("the client was closed while this call was under way") from None
         except BaseException:
             future.cancel()
             raise
@@ -74,7 +81,7 @@ class Portal:
                 "this client was opened before a fork; call matrixdata.connect() in the new process"
             )
         if self._portal is None or not self._thread.is_alive():
-            raise ClientClosed("this client is closed; call matrixdata.connect() again")
+            raise ClientClosed(_CLOSED)
         return self._portal
 
     def host(self, make: Callable[[], Awaitable[AsyncClient]]) -> AsyncClient:

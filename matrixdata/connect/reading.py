@@ -81,6 +81,11 @@ class Subscription:
     def __repr__(self) -> str:
         return repr(self._subscription)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a named cursor keeps how far it got."""
+        return self._subscription.remembers
+
     def __enter__(self) -> Subscription:
         """Return once live."""
         self._portal.call(self._subscription.__aenter__)

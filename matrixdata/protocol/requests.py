@@ -7,7 +7,7 @@ another key (measured).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         path: percent-encoded path with its query string.
-        body: exact bytes of a JSON body; None for no body.
+        body: exact bytes of a JSON body; None for no body. It may hold a password, so no repr shows it.
         idempotent: sending it twice does what sending it once does, so it may be retried when the outcome
             of the first is unknown.
         authenticated: carries the access token.
@@ -38,7 +38,7 @@ class Request:
 
     method: str
     path: str
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     idempotent: bool = True
     authenticated: bool = True
     timeout: float = 30.0

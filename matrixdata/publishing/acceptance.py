@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,13 +11,14 @@ from matrixdata.errors import RecordInvalid
 from matrixdata.protocol.canonical import check_size
 from matrixdata.protocol.content import RECORD, pack_record
 from matrixdata.protocol.convert import to_record
-from matrixdata.replica.outbox import OutboxItem
+from matrixdata.replica.outbox import OutboxItem, uid_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matrixdata.publishing.receipt import AsyncReceipt, Receipts
     from matrixdata.replica.outbox import Outbox
+    from matrixdata.replica.rows import StoredEvent
     from matrixdata.replica.rules import Rules
 
 
@@ -65,11 +67,23 @@ class Acceptance:
             uid=uid,
             txn_id=self._new_id(),
             type=RECORD,
-            content=msgspec.json.encode(content),
+            # Sorted, so that the same record is the same bytes however its keys were ordered.
+            content=msgspec.json.encode(content, order="sorted"),
             value=msgspec.json.encode(record),
             time=now if time is None else time,
             accepted_at=now,
         )
+
+    def arrived(self, item: OutboxItem, event: StoredEvent) -> AsyncReceipt:
+        """The receipt of a record with a uid that the replica holds already.
+
+        Raises:
+            Conflict: that uid stands for another record.
+        """
+        here = msgspec.json.encode(msgspec.json.decode(event.value or b"null"), order="sorted")
+        if here != msgspec.json.encode(msgspec.json.decode(item.value), order="sorted"):
+            raise uid_taken(item)
+        return self._receipts.open(replace(item, state="synced", event_id=event.event_id))
 
     async def accept(self, items: Sequence[OutboxItem]) -> list[AsyncReceipt]:
         """Store items durably, all or none; only now do they count as accepted."""

@@ -102,9 +102,9 @@ class Receipts:
         held = self._held.get(item.txn_id)
         return held if held is not None else self.open(item)
 
-    def waiting(self) -> list[str]:
-        """Transaction ids of held receipts that are still under way."""
-        return [txn_id for txn_id, receipt in self._held.items() if receipt.state in {"queued", "sent"}]
+    def waiting(self) -> list[OutboxItem]:
+        """The items of held receipts that are still under way."""
+        return [receipt._item for receipt in self._held.values() if receipt.state in {"queued", "sent"}]
 
     def update(self, item: OutboxItem) -> None:
         """An item changed: tell whoever holds its receipt."""

@@ -7,6 +7,7 @@ is always sent with the same transaction id and the same bytes.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,7 +18,7 @@ from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, 
 from matrixdata.protocol.requests import send_event, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from matrixdata.publishing.receipt import Receipts
     from matrixdata.replica.lease import Lease
@@ -39,7 +40,11 @@ class _Acknowledged(msgspec.Struct):
 
 
 class Sender:
-    """Drains the outbox while it holds the lease; one for each client, one at work for each store."""
+    """Drains the outbox while it holds the lease; one for each client, one at work for each store.
+
+    Args:
+        arrived: from room id and uid to the event id under which the replica holds that record of ours, if so.
+    """
 
     def __init__(
         self,
@@ -48,12 +53,14 @@ class Sender:
         receipts: Receipts,
         lease: Lease,
         *,
+        arrived: Callable[[str, str], Awaitable[str | None]],
         on_logout: Callable[[LoggedOut], None],
     ) -> None:
         self._caller = caller
         self._outbox = outbox
         self._receipts = receipts
         self._lease = lease
+        self._arrived = arrived
         self._on_logout = on_logout
         self._wake = anyio.Event()
         self._busy: set[str] = set()
@@ -69,20 +76,32 @@ class Sender:
         async with anyio.create_task_group() as rooms:
             while True:
                 self._wake = anyio.Event()
-                if self._lease.acquire():
-                    if not self._logged_out:
-                        await self._start(rooms)
-                else:
-                    await self._follow()
+                try:
+                    await self._look(rooms)
+                except (MatrixDataError, OSError):
+                    log.exception("the outbox could not be read; trying again")
                 with anyio.move_on_after(_LOOK):
                     await self._wake.wait()
+
+    async def _look(self, rooms: anyio.abc.TaskGroup) -> None:
+        if not self._lease.acquire():
+            await self._follow()
+        elif not self._logged_out:
+            await self._start(rooms)
 
     async def _follow(self) -> None:
         """Another process sends for us: look at what became of what our callers wait for."""
         waiting = self._receipts.waiting()
-        if waiting:
-            for item in await self._outbox.by_txn(waiting):
-                self._receipts.update(item)
+        if not waiting:
+            return
+        here = {item.txn_id: item for item in await self._outbox.by_txn([item.txn_id for item in waiting])}
+        for item in waiting:
+            found = here.get(item.txn_id)
+            if found is None:
+                # It left the outbox: that process syncs too, and has met the echo.
+                event_id = await self._arrived(item.room_id, item.uid)
+                found = replace(item, state="synced", event_id=event_id) if event_id else item
+            self._receipts.update(found)
 
     async def _start(self, rooms: anyio.abc.TaskGroup) -> None:
         for item in await self._outbox.next(skip_rooms=self._busy):
@@ -117,12 +136,11 @@ class Sender:
             log.warning("%s", error)
             self._logged_out = True
             self._on_logout(error)
-        except Unsupported as error:
-            await self._outbox.stuck(item.id, f"M_UNRECOGNIZED: {error}")
         except Rejected as error:
             log.warning("record %s was refused: %s", item.uid, error)
             await self._outbox.stuck(item.id, error.errcode)
-        except (Unknown, msgspec.MsgspecError):
+        except (Unknown, Unsupported, msgspec.MsgspecError):
+            # Every homeserver can send: "no such endpoint" is a proxy speaking while the server is away.
             await self._without_outcome(item)
         else:
             await self._outbox.sent(item.id, event_id)
@@ -131,9 +149,11 @@ class Sender:
         """Nobody knows whether it arrived. The transaction id makes trying again safe; trying for ever is not."""
         await self._outbox.attempted(item.id)
         if item.attempts + 1 < _POISON:
+            await anyio.sleep(_LOOK)
             return
         try:
             await self._caller.call(versions(), patience=0)
-        except (NotSent, Unknown):
-            return  # the server is unwell, not the item
+        except (NotSent, Unknown, Unsupported, Rejected):
+            await anyio.sleep(_LOOK)  # the server is unwell, not the item
+            return
         await self._outbox.stuck(item.id, "server_error")

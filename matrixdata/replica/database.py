@@ -96,7 +96,6 @@ class Database:
         # cancellation (wait_for, Task.cancel) takes a task away from a commit that its thread goes on with.
         self._turn, self._writing = anyio.Lock(), threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        self._readers = anyio.Semaphore(_READERS)
         self._closed = False
         self._writer = self._open(kind)
 
@@ -198,8 +197,7 @@ class Database:
     # -- reading ----------------------------------------------------------------------------------------
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a connection that sees one committed moment and cannot write."""
-        async with self._readers:
-            return await anyio.to_thread.run_sync(self._read, work)
+        return await anyio.to_thread.run_sync(self._read, work)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with mapped_errors(self.path):
@@ -211,9 +209,7 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
-        """One committed moment, for reading in pages. Not counted among the readers: a caller may hold one
-        for as long as it likes, and read other things meanwhile.
-        """
+        """One committed moment, for reading in pages, for as long as it is held."""
         snapshot = await anyio.to_thread.run_sync(Snapshot, self)
         try:
             yield snapshot
@@ -238,7 +234,7 @@ class Database:
     def give_back(self, connection: sqlite3.Connection) -> None:
         """End a read transaction and keep the connection for the next."""
         connection.rollback()
-        if self._closed or len(self._idle) >= _READERS:
+        if self._closed or len(self._idle) >= _IDLE:
             connection.close()
         else:
             self._idle.append(connection)

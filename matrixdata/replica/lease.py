@@ -62,6 +62,9 @@ class Lease:
     def release(self) -> None:
         """Give the lock up; harmless when it is not held."""
         if self._fd is not None:
+            if sys.platform != "win32":
+                # Closing alone would leave the lock with a forked child that still has the file open.
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = None
 

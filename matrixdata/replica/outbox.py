@@ -204,10 +204,15 @@ def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
         row = c.execute(query, (item.room_id, item.uid)).fetchone()
     stored = _item(row)
     if stored.content != item.content:
-        raise Conflict(
-            f"uid {item.uid!r} is already used in {item.room_id} for another record; choose another uid"
-        )
+        raise uid_taken(item)
     return stored
+
+
+def uid_taken(item: OutboxItem) -> Conflict:
+    """The error for a uid that stands for another record."""
+    return Conflict(
+        f"uid {item.uid!r} is already used in {item.room_id} for another record; choose another uid"
+    )
 
 
 def _settle(c: sqlite3.Connection, echo: Echo) -> list[OutboxItem]:

@@ -149,6 +149,11 @@ class Rooms:
         query = "SELECT room_id FROM room WHERE membership = 'join' ORDER BY room_id"
         return [row[0] for row in await self._db.read(lambda c: c.execute(query).fetchall())]
 
+    async def synced(self) -> list[str]:
+        """Rooms whose timeline was ever in a sync response."""
+        query = "SELECT room_id FROM room WHERE newest IS NOT NULL ORDER BY room_id"
+        return [row[0] for row in await self._db.read(lambda c: c.execute(query).fetchall())]
+
     async def gaps(self, room_id: str) -> list[GapRow]:
         """Unfilled stretches, the newest first."""
         query = (

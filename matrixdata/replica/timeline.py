@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Room for 4 billion events in each gap, and for 2 billion gaps, in 64-bit positions.
 _BLOCK = 1 << 32
+# State of which a redaction leaves what the room's rules need (room versions, "Redactions"); it stays current.
+_PROTECTED = "'m.room.create', 'm.room.member', 'm.room.join_rules', 'm.room.power_levels', 'm.room.history_visibility'"
 _INSERT = """
     INSERT INTO event (room, position, event_id, type, state_key, sender, origin_time, content, record,
                        row_state, problems, uid, schema, value, time, change)
@@ -47,19 +49,51 @@ def append(
 ) -> list[EventRow]:
     """Put live events at the end of the timeline, recording a gap before them if some were left out."""
     have = known(c, [row.event_id for row in rows])
-    new = _without_repeats(row for row in rows if row.event_id not in have)
+    older = _put_into_gaps(c, room, rows, have) if have else []
+    had = have.union(row.event_id for row in older)
+    new = _without_repeats(row for row in rows if row.event_id not in had)
     newest = c.execute("SELECT newest FROM room WHERE id = ?", (room,)).fetchone()[0]
-    # A response that overlaps with what we have leaves nothing out, whatever it says.
     position = 0 if newest is None else newest
-    if limited and prev_batch is not None and not have:
+    # A response that overlaps with what we have leaves nothing out, whatever it says; and a first one is the
+    # whole only if it starts with the room's creation (measured: /sync denies a limit and leaves that out).
+    missing = limited or (newest is None and not any(_is_creation(row) for row in rows))
+    if missing and prev_batch is not None and not have:
         position += _BLOCK
         _open_gap(c, room, lower=newest, upper=position + 1, token=prev_batch)
     for row in new:
         position += 1
         insert(c, room, position, row, kind="live")
-    if new or newest is None:
+    if new:
         c.execute("UPDATE room SET newest = ? WHERE id = ?", (position, room))
-    return new
+    return [*older, *new]
+
+
+def _put_into_gaps(
+    c: sqlite3.Connection, room: int, rows: Sequence[EventRow], have: set[str]
+) -> list[EventRow]:
+    """Place events of a replayed response that stand right before known ones, where a gap awaits them."""
+    placed: list[EventRow] = []
+    after: int | None = None
+    for row in reversed(rows):
+        if row.event_id in have:
+            query = "SELECT position FROM event WHERE room = ? AND event_id = ?"
+            found = c.execute(query, (room, row.event_id)).fetchone()
+            after = found[0] if found else None
+            continue
+        query = "SELECT id, iif(lower IS NULL, 0, opened) FROM gap WHERE room = ? AND upper = ?"
+        gap = None if after is None else c.execute(query, (room, after)).fetchone()
+        if gap is None or after is None:
+            after = None
+            continue
+        after -= 1
+        insert(c, room, after, row, kind="backfilled", opened=gap[1])
+        c.execute("UPDATE gap SET upper = ? WHERE id = ?", (after, gap[0]))
+        placed.append(row)
+    return placed
+
+
+def _is_creation(row: EventRow) -> bool:
+    return row.type == "m.room.create" and row.state_key == ""
 
 
 def _without_repeats(rows: Iterable[EventRow]) -> list[EventRow]:
@@ -86,11 +120,15 @@ def fill(
         return [], True
     room, lower, upper, opened = found
     have = known(c, [row.event_id for row in rows])
+    below = _at_or_below(c, have, room, lower)
+    if below and lower is not None and _has_gap_below(c, room, lower):
+        # The page goes on past this gap and into the next one, where the rest of it belongs.
+        rows = rows[: next(n for n, row in enumerate(rows) if row.event_id in below)]
     new = _without_repeats(row for row in rows if row.event_id not in have)
     for row in new:
         upper -= 1
         insert(c, room, upper, row, kind="backfilled", opened=0 if lower is None else opened)
-    closed = token is None or _met(c, have, room, lower)
+    closed = token is None or bool(below)
     if closed:
         c.execute("DELETE FROM gap WHERE id = ?", (gap_id,))
     else:
@@ -98,12 +136,18 @@ def fill(
     return new, closed
 
 
-def _met(c: sqlite3.Connection, have: set[str], room: int, lower: int | None) -> bool:
+def _at_or_below(c: sqlite3.Connection, have: set[str], room: int, lower: int | None) -> set[str]:
+    """Which of these known events stand below a gap."""
     if lower is None or not have:
-        return False
+        return set()
     marks = ",".join("?" * len(have))
-    query = f"SELECT 1 FROM event WHERE room = ? AND position <= ? AND event_id IN ({marks}) LIMIT 1"  # noqa: S608  only ? marks
-    return c.execute(query, (room, lower, *have)).fetchone() is not None
+    query = f"SELECT event_id FROM event WHERE room = ? AND position <= ? AND event_id IN ({marks})"  # noqa: S608  only ? marks
+    return {row[0] for row in c.execute(query, (room, lower, *have))}
+
+
+def _has_gap_below(c: sqlite3.Connection, room: int, lower: int) -> bool:
+    query = "SELECT 1 FROM gap WHERE room = ? AND upper <= ? LIMIT 1"
+    return c.execute(query, (room, lower)).fetchone() is not None
 
 
 def insert(
@@ -134,6 +178,8 @@ def insert(
         choose_winner(c, room, row.sender, row.uid)
     if row.redacts:
         redact(c, room, row.redacts)
+    if c.execute("DELETE FROM redaction WHERE room = ? AND event_id = ?", (room, row.event_id)).rowcount:
+        redact(c, room, row.event_id)
 
 
 def choose_winner(c: sqlite3.Connection, room: int, sender: str, uid: str) -> None:
@@ -152,7 +198,13 @@ def choose_winner(c: sqlite3.Connection, room: int, sender: str, uid: str) -> No
 
 
 def redact(c: sqlite3.Connection, room: int, event_id: str) -> None:
-    """Remove an event's content for good; the row stays as a tombstone. State events live on in `state`."""
+    """Remove an event's content for good, now or when it comes; the row stays as a tombstone."""
+    if event_id not in known(c, [event_id]):
+        c.execute("INSERT OR IGNORE INTO redaction VALUES (?, ?)", (room, event_id))
+    c.execute(
+        f"UPDATE state SET content = x'7B7D' WHERE room = ? AND event_id = ? AND type NOT IN ({_PROTECTED})",  # noqa: S608  constants
+        (room, event_id),
+    )
     found = c.execute(
         "SELECT id, sender, uid FROM event WHERE room = ? AND event_id = ? AND row_state <> 'redacted'",
         (room, event_id),

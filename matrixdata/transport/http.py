@@ -48,7 +48,9 @@ class HttpTransport:
 
     def __init__(self, base_url: str, *, token: str | None = None) -> None:
         self._base_url = base_url
-        self._token = token
+        # httpx.Headers shows no Authorization in its repr, which tracebacks with variables print.
+        self._authorization = httpx.Headers()
+        self.use_token(token)
         loopback = urlsplit(base_url).hostname in LOOPBACK
         self._client = httpx.AsyncClient(
             follow_redirects=False,
@@ -63,15 +65,13 @@ class HttpTransport:
 
     def use_token(self, token: str | None) -> None:
         """Send this access token from now on; it travels in a header only, never in a URL."""
-        self._token = token
+        self._authorization = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
 
     async def send(self, request: Request) -> bytes:
         """Send one request once; see `Transport.send` for what is raised."""
-        headers = {}
+        headers = httpx.Headers(self._authorization if request.authenticated else {})
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        if request.authenticated and self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
         timeout = httpx.Timeout(request.timeout, connect=min(10.0, request.timeout), pool=None)
         try:
             async with self._client.stream(
@@ -91,8 +91,8 @@ class HttpTransport:
             raise Unknown(f"{self._base_url} gave no usable answer: {_reason(error)}") from None
         log.debug("%s %s -> %d, %d bytes", request.method, request.path, status, len(body))
         if 200 <= status < 300:
-            # An empty or HTML 200, as proxies give, must never count as success.
-            if body.lstrip()[:1] not in {b"{", b"["}:
+            # An empty, HTML or cut-off 200, as proxies give, must never count as success.
+            if not _is_json(body):
                 raise Unknown(f"{self._base_url} answered {status} with something that is not JSON")
             return body
         raise classify(status, body, retry_after)
@@ -113,6 +113,15 @@ async def _read(response: httpx.Response) -> bytes:
     return b"".join(chunks)
 
 
+def _is_json(body: bytes) -> bool:
+    """Whether a body is one whole JSON object or array; looks at its form only, at a gigabyte a second."""
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return body.lstrip()[:1] in {b"{", b"["}
+
+
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -122,19 +131,20 @@ def classify(status: int, body: bytes, retry_after: str | None = None) -> Matrix
     errcode, message, wait, soft = _standard_error(body)
     if status == 429:
         return RateLimited(_pause(wait, retry_after))
-    if status >= 500:
-        return Unknown(
-            f"the server failed with HTTP {status}" + (f": {errcode} {message}" if errcode else "")
-        )
-    if 300 <= status < 400:
-        return Rejected("M_UNKNOWN", "the server redirects elsewhere; give its final address", status=status)
+    if status >= 500 or status < 400:
+        said = f": {errcode} {message}" if errcode else ""
+        advice = "; if it redirects elsewhere, give the homeserver's final address" if status < 400 else ""
+        return Unknown(f"the server failed with HTTP {status}{said}{advice}")
     if status == 401 and errcode in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
         return LoggedOut(soft=soft, message=message)
     if errcode == "M_UNRECOGNIZED" or (status in {404, 405} and not errcode):
         return Unsupported(
             "an endpoint this needs", f"the server answered HTTP {status} {errcode or 'without JSON'}"
         )
-    return Rejected(errcode or f"HTTP {status}", message, status=status)
+    if not errcode:
+        # A homeserver states an errcode: this is a proxy or a captive portal, which decides nothing.
+        return Unknown(f"something on the way to the server answered HTTP {status}")
+    return Rejected(errcode, message, status=status)
 
 
 def _standard_error(body: bytes) -> tuple[str, str, object, bool]:

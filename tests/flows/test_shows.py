@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime
 import threading
-from contextlib import AsyncExitStack
 
-import anyio
 import pytest
-from hypothesis import find, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
 import matrixdata as md
 from tests.interop.javascript import read_with_javascript
@@ -52,7 +47,7 @@ def test_a_frame_keeps_a_dotted_key_and_a_nested_one_apart(pair):
     frame = query.to_pandas()
     row = frame.iloc[0].to_dict()
     assert (row["temp"], row["n"]) == (21.5, 9007199254740993)
-    ones = [column for column in frame if column.endswith("b") or column.endswith('b"')]
+    ones = [column for column in frame if column.endswith(("b", 'b"'))]
     assert len(ones) == 2
     assert sorted(map(float, (row[column] for column in ones))) == [-0.0, 1.0]
     assert frame.attrs["matrixdata"]["complete"] is True
@@ -162,5 +157,7 @@ def test_any_json_record_arrives_bit_equal_here_and_in_javascript(server):
     with theirs.subscribe(start="all") as sub:
         assert [exact(sub.get(timeout=10).value) for _ in sent] == sent
     require("node")
-    contents = [event["content"] for event in server.raw(writer.user_id[1:].split(":")[0]).records(mine.room_id)]
+    contents = [
+        event["content"] for event in server.raw(writer.user_id[1:].split(":")[0]).records(mine.room_id)
+    ]
     assert [exact(answer["value"]) for answer in read_with_javascript(contents)] == sent
