@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from matrixdata.connect import Subscription as Subscription
     from matrixdata.connect import connect as connect
     from matrixdata.connect import connect_async as connect_async
+    from matrixdata.connect import default_profile as default_profile
+    from matrixdata.connect import set_default_profile as set_default_profile
     from matrixdata.errors import ClientClosed as ClientClosed
     from matrixdata.errors import Conflict as Conflict
     from matrixdata.errors import ForkedClient as ForkedClient
@@ -72,6 +74,7 @@ _HOMES = {
     "collection.checking": ("validate",),
     "connect": (
         "Client", "Collection", "LocalServer", "Query", "Receipt", "Subscription", "connect", "connect_async",
+        "default_profile", "set_default_profile",
     ),
     "errors": (
         "ClientClosed", "Conflict", "ForkedClient", "Incomplete", "IncompleteWarning", "LoggedOut",

@@ -209,6 +209,7 @@ class AsyncClient:
             arrived=self._arrived,
             on_logout=self._on_logout,
         )
+        self._backfill = Backfill(self._caller, store.rooms, intake)
         self._loop = SyncLoop(
             store.rooms,
             intake,
@@ -217,8 +218,8 @@ class AsyncClient:
             chance=world.chance,
             clock=world.clock,
             on_change=self._feed.wake,
+            on_gap=self._backfill.ask,
         )
-        self._backfill = Backfill(self._caller, store.rooms, intake)
         self._services = Services(
             user_id=user_id,
             homeserver=self._session.homeserver,
@@ -277,6 +278,11 @@ class AsyncClient:
     def homeserver(self) -> str:
         """The homeserver's address."""
         return self._session.homeserver
+
+    @property
+    def profile(self) -> str:
+        """The name of this login on this machine: `connect(profile=…)` opens it again."""
+        return self._store.directory.name
 
     @property
     def outbox(self) -> AsyncOutbox:

@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +20,6 @@ from matrixdata.cli.settings import (
     is_local,
     saved_profile,
 )
-
-if TYPE_CHECKING:
-    import matrixdata as md
 
 
 @click.command(
@@ -74,35 +70,31 @@ def _with_token(
     url: str, user: str | None, token: str, profile: str | None, *, insecure: bool
 ) -> tuple[str, str]:
     import matrixdata as md  # noqa: PLC0415  after the arguments were found fit
-    from matrixdata.connect.paths import profile_of  # noqa: PLC0415  as above
 
     with used_wrongly():
         client = md.connect(url, user=user, token=token, profile=profile, insecure=insecure)
     with client:
-        return profile or profile_of(client.user_id, client.homeserver), client.user_id
+        return client.profile, client.user_id
 
 
 def _with_password(
     url: str, user: str, password: str, profile: str | None, *, insecure: bool
 ) -> tuple[str, str]:
     import matrixdata as md  # noqa: PLC0415  after the arguments were found fit
-    from matrixdata.connect.login import full_user_id  # noqa: PLC0415  as above
-    from matrixdata.connect.paths import profile_of  # noqa: PLC0415  as above
 
-    name = profile or profile_of(full_user_id(user, url), url)
     with used_wrongly():
-        client: md.Client = md.connect(url, user=user, password=password, profile=name, insecure=insecure)
+        client = md.connect(url, user=user, password=password, profile=profile, insecure=insecure)
     with client:
-        return name, client.user_id
+        return client.profile, client.user_id
 
 
 def _remember(profile: str, *, default: bool | None) -> bool:
     """Make a profile the default if wanted, or if there is none; whether it is the default now."""
-    from matrixdata.connect.paths import default_profile, save_default_profile  # noqa: PLC0415  as above
+    import matrixdata as md  # noqa: PLC0415  as above
 
-    if default or (default is None and default_profile() is None):
-        save_default_profile(profile)
-    return default_profile() == profile
+    if default or (default is None and md.default_profile() is None):
+        md.set_default_profile(profile)
+    return md.default_profile() == profile
 
 
 def _password(user: str, file: Path | None) -> str:

@@ -85,7 +85,7 @@ def current() -> Settings:
 
 def saved_profile(settings: Settings) -> str | None:
     """The profile to use: the one asked for, else the default login; None if there is neither."""
-    from matrixdata.connect.paths import default_profile  # noqa: PLC0415  it costs more than --help
+    from matrixdata import default_profile  # noqa: PLC0415  it costs more than --help
 
     return settings.profile or default_profile()
 

@@ -72,7 +72,7 @@ class AsyncCollection:
     @property
     def schema(self) -> JSONObject | bool | None:
         """The JSON Schema that new records are checked against; None without one."""
-        schema = self._rules.schema
+        schema = (self._services.intake.known_rules(self._room_id) or self._rules).schema
         if schema is None:
             return None
         document: JSONObject | bool = msgspec.json.decode(schema.text)

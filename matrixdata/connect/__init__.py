@@ -3,6 +3,7 @@
 from matrixdata.connect.blocking import Client, Collection, Invite
 from matrixdata.connect.connecting import connect, connect_async
 from matrixdata.connect.local import LocalServer
+from matrixdata.connect.paths import default_profile, set_default_profile
 from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
 
 __all__ = [
@@ -17,4 +18,6 @@ __all__ = [
     "Table",
     "connect",
     "connect_async",
+    "default_profile",
+    "set_default_profile",
 ]

@@ -227,6 +227,11 @@ class Client:
         return self._client.homeserver
 
     @property
+    def profile(self) -> str:
+        """The name of this login on this machine: `connect(profile=…)` opens it again."""
+        return self._client.profile
+
+    @property
     def outbox(self) -> Outbox:
         """What was accepted and has not been seen to arrive: list(), retry(uid), cancel(uid)."""
         return Outbox(self._portal, self._client.outbox)

@@ -6,7 +6,6 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
     import os
 
     from matrixdata.homeserver import ServerAddress
+
+
+# A person waits for a login: an address that does not answer is said so soon.
+_PATIENCE = 3.0
 
 
 class _LoggedIn(msgspec.Struct):
@@ -60,7 +63,6 @@ async def client_for(
         user = await _owner(url, token)
     if user is None:
         raise TypeError("give user= and password=, or token=, with the homeserver's address")
-    user = full_user_id(user, url)
     directory = _directory(profile or paths.profile_of(user, url), store)
     return await _opened(directory, url, user=user, password=password, token=token)
 
@@ -84,12 +86,13 @@ async def server_client(address: ServerAddress, localpart: str, directory: Path)
 
     password = Secret(await anyio.to_thread.run_sync(homeserver.register, address, localpart))
     user = f"@{localpart}:{address.name}"
-    return await _opened(directory, address.url, user=user, password=password, token=None)
+    # Its port may have changed since, and it has proved to be the server of that directory.
+    return await _opened(directory, address.url, user=user, password=password, token=None, moved=True)
 
 
-def full_user_id(user: str, homeserver: str) -> str:
-    """`ada` or `@ada:example.org` as a Matrix user id; a bare name belongs to the address's host."""
-    return user if user.startswith("@") else f"@{user}:{urlsplit(homeserver).hostname}"
+def _same_user(given: str, user_id: str) -> bool:
+    """Whether `ada` or `@ada:example.org` means this user; which server a bare name is on, the login says."""
+    return given == user_id if given.startswith("@") else user_id.startswith(f"@{given}:")
 
 
 def _directory(profile: str | None, store: str | os.PathLike[str] | None) -> Path:
@@ -106,22 +109,29 @@ async def _owner(url: str, token: Secret) -> str:
         await transport.aclose()
 
 
-async def _who(caller: Caller, *, patience: float = 10.0) -> _Who:
+async def _who(caller: Caller, *, patience: float = _PATIENCE) -> _Who:
     body = await caller.call(requests.whoami(), patience=patience)
     return msgspec.json.decode(body, type=_Who)
 
 
 async def _opened(
-    directory: Path, url: str | None, *, user: str | None, password: Secret | None, token: Secret | None
+    directory: Path,
+    url: str | None,
+    *,
+    user: str | None,
+    password: Secret | None,
+    token: Secret | None,
+    moved: bool = False,
 ) -> AsyncClient:
     store = await anyio.to_thread.run_sync(Store, directory)
     transport = None
     try:
         saved = await store.account.session()
-        homeserver = _homeserver(directory, saved, url, user)
+        homeserver = _homeserver(directory, saved, url, user, moved=moved)
         transport = HttpTransport(homeserver)
         session = await _session(transport, homeserver, saved, user=user, password=password, token=token)
         if session != saved:
+            _check_owner(directory, saved, session)
             await store.account.save_session(session)
         transport.use_token(session.access_token)
     except BaseException:
@@ -133,17 +143,36 @@ async def _opened(
     return AsyncClient(session, store, transport)
 
 
-def _homeserver(directory: Path, saved: Session | None, url: str | None, user: str | None) -> str:
-    """The address to use, once it is clear that this store is that user's."""
-    if saved is not None and user is not None and full_user_id(user, saved.homeserver) != saved.user_id:
+def _homeserver(
+    directory: Path, saved: Session | None, url: str | None, user: str | None, *, moved: bool
+) -> str:
+    """The address to use, once it is clear that this store is that user's on that server."""
+    if saved is None:
+        if url is None:
+            raise NotFound(
+                f"nobody is logged in in {directory}; pass the homeserver's address, user= and password="
+            )
+        return url
+    if user is not None and not _same_user(user, saved.user_id):
+        raise _others_store(directory, saved, user)
+    if url is not None and url != saved.homeserver and not moved:
         raise Conflict(
-            f"the store in {directory} belongs to {saved.user_id}; give another profile= or store= for {user}"
+            f"the store in {directory} is for {saved.homeserver}, not {url}; a session must not be sent to another "
+            "server, so give another profile= or store="
         )
-    if url is None and saved is None:
-        raise NotFound(
-            f"nobody is logged in in {directory}; pass the homeserver's address, user= and password="
-        )
-    return url or (saved.homeserver if saved else "")
+    return url or saved.homeserver
+
+
+def _check_owner(directory: Path, saved: Session | None, session: Session) -> None:
+    """One account's outbox must never be sent as another."""
+    if saved is not None and session.user_id != saved.user_id:
+        raise _others_store(directory, saved, session.user_id)
+
+
+def _others_store(directory: Path, saved: Session, user: str) -> Conflict:
+    return Conflict(
+        f"the store in {directory} belongs to {saved.user_id}; give another profile= or store= for {user}"
+    )
 
 
 async def _session(
@@ -171,7 +200,7 @@ async def _session(
         user, password.text, device_name=f"matrixdata on {platform.node() or 'a computer'}",
         device_id=saved.device_id if saved else None,
     )  # fmt: skip
-    found = msgspec.json.decode(await caller.call(request), type=_LoggedIn)
+    found = msgspec.json.decode(await caller.call(request, patience=_PATIENCE), type=_LoggedIn)
     return Session(homeserver, found.user_id, found.device_id, found.access_token)
 
 

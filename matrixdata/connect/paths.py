@@ -63,9 +63,17 @@ def default_profile() -> str | None:
         return None
 
 
-def save_default_profile(profile: str) -> None:
-    """Make a profile the one that connect() opens."""
+def set_default_profile(profile: str | None) -> None:
+    """Make a profile the one that connect() opens; None for none.
+
+    Raises:
+        ValueError: the name cannot be a profile's.
+    """
     home = private_directory(data_home())
+    if profile is None:
+        (home / _DEFAULT).unlink(missing_ok=True)
+        return
+    profile_directory(profile)  # checks the name
     (home / _DEFAULT).write_text(profile + "\n", encoding="utf-8")
 
 

@@ -92,13 +92,14 @@ class Portal:
 
     def close(self) -> None:
         """Close the client and end the thread; harmless when repeated, or after a fork."""
-        if os.getpid() != self._pid or self._portal is None:
+        portal = self._portal  # kept here: another thread may be closing it too
+        if os.getpid() != self._pid or portal is None:
             return
         if self._client is not None and self._hosted is not None:
             with contextlib.suppress(Exception):  # closing must get through to the thread's end
                 self.call(self._client.close)
                 self._hosted.result(timeout=10)
-        portal, self._portal = self._portal, None
+        self._portal = None
         with contextlib.suppress(RuntimeError):  # it stopped on its own
             portal.start_task_soon(portal.stop, True)
         if threading.current_thread() is not self._thread:

@@ -43,6 +43,10 @@ class Intake:
             self._rules[room_id] = read_rules(await self._rooms.state(room_id, RULE_TYPES))
         return self._rules[room_id]
 
+    def known_rules(self, room_id: str) -> Rules | None:
+        """Those rules as they were last read; None before the first time."""
+        return self._rules.get(room_id)
+
     async def sync(self, batch: SyncBatch, *, kind: str, token: str | None) -> None:
         """Commit one sync response with its token."""
         changes = [await self._change(update) for update in batch.rooms]

@@ -42,6 +42,7 @@ class SyncLoop:
         chance: Callable[[], float],
         clock: Callable[[], int],
         on_change: Callable[[], None],
+        on_gap: Callable[[str], None],
     ) -> None:
         self._rooms = rooms
         self._intake = intake
@@ -50,6 +51,7 @@ class SyncLoop:
         self._chance = chance
         self._clock = clock
         self._on_change = on_change
+        self._on_gap = on_gap
         self._wanted: set[str] = set()
         self._live: set[str] = set()
         self._changed = anyio.Event()
@@ -147,6 +149,9 @@ class SyncLoop:
         self.failing, self.last_answer = None, self._clock()
         self._live |= wanted & self._wanted
         self._notify()
+        for room in batch.rooms:
+            if room.limited:
+                self._on_gap(room.room_id)
 
     def _notify(self) -> None:
         self._changed.set()

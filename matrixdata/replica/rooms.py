@@ -201,6 +201,8 @@ class Rooms:
     ) -> tuple[list[FeedEntry], int]:
         """Changes of one room after a change number, and the number up to which that is all.
 
+        An event that changed more than once comes once, at its last change.
+
         Args:
             room_id: the room.
             after: the change already read.
@@ -210,10 +212,12 @@ class Rooms:
         """
         marks = ",".join("?" * len(states))
         query = (
-            f"SELECT {STORED}, e.record, e.shadowed, {_REPEAT}, c.id, c.kind, c.opened"  # noqa: S608  constants and ? marks
-            " FROM change c JOIN event e ON e.id = c.event"
+            f"SELECT {STORED}, e.record, e.shadowed, {_REPEAT}, c.id, c.kind, o.kind, o.opened"  # noqa: S608  constants and ? marks
+            " FROM change c JOIN event e ON e.id = c.event JOIN change o ON o.id = e.change"
             " WHERE c.room = (SELECT id FROM room WHERE room_id = ?) AND c.id > ?"
-            f" AND (e.row_state IN ({marks}) OR c.kind = 'redaction') ORDER BY c.id LIMIT ?"
+            f" AND (e.row_state IN ({marks}) OR c.kind = 'redaction')"
+            " AND NOT EXISTS (SELECT 1 FROM change n WHERE n.event = c.event AND n.id > c.id"
+            " AND n.kind IN ('redaction', 'revalidated')) ORDER BY c.id LIMIT ?"
         )
 
         def work(c: sqlite3.Connection) -> tuple[list[FeedEntry], int]:
@@ -221,17 +225,18 @@ class Rooms:
             rows = c.execute(query, (room_id, after, *states, most)).fetchall()
             entries = [
                 FeedEntry(
+                    row[-4],
                     row[-3],
-                    row[-2],
-                    stored_event(row[:-6]),
-                    record=bool(row[-6]),
-                    shadowed=bool(row[-5]),
-                    repeat=bool(row[-4]),
+                    stored_event(row[:-7]),
+                    record=bool(row[-7]),
+                    shadowed=bool(row[-6]),
+                    repeat=bool(row[-5]),
                 )
                 for row in rows
-                if since is None or row[-2] != "backfilled" or row[-1] > since
+                # A gap that opened when `since` was the newest change opened after it: nothing is in between.
+                if since is None or row[-2] != "backfilled" or row[-1] >= since > 0
             ]
-            return entries, rows[-1][-3] if len(rows) == most else newest
+            return entries, rows[-1][-4] if len(rows) == most else newest
 
         return await self._db.read(work)
 

@@ -64,7 +64,13 @@ class HttpTransport:
         return f"<HttpTransport {self._base_url}>"
 
     def use_token(self, token: str | None) -> None:
-        """Send this access token from now on; it travels in a header only, never in a URL."""
+        """Send this access token from now on; it travels in a header only, never in a URL.
+
+        Raises:
+            ValueError: it cannot be an access token: those are visible ASCII (RFC 6750, section 2.1).
+        """
+        if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+            raise ValueError("this is no access token: it holds spaces, line ends or characters beyond ASCII")
         self._authorization = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
 
     async def send(self, request: Request) -> bytes:

@@ -67,7 +67,7 @@ def test_a_datetime_starts_by_the_records_time(server):
         collection.publish({"ts": day.isoformat(), "temp": 0})
         assert temps(sub, 1) == [0], "what comes is new, whatever its time"
     with pytest.raises(ValueError, match="time zone"):
-        collection.subscribe(start=datetime(2026, 1, 1))  # noqa: DTZ001  that is the mistake
+        collection.subscribe(start=datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize("start", ["tomorrow", 5, None])
@@ -138,9 +138,10 @@ def test_a_cursor_repeats_what_was_being_handled_when_its_handler_failed(pair):
     with pytest.raises(RuntimeError, match="the handler failed"):
         failing()
     with pair.theirs.subscribe(cursor="job") as sub:
-        assert temps(sub, 2)[-1] in {1, 2}
-        first = 0
-    del first
+        got = temps(sub, 1)
+        while got[-1] != 2:
+            got += temps(sub, 1)
+    assert 1 in got
 
 
 def test_a_cursor_with_start_all_begins_with_the_past_once(pair):

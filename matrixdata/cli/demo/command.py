@@ -131,7 +131,7 @@ def _results(readings: Readings, output: Path, *, plots: bool) -> None:
 
 def _next(readings: Readings) -> list[str]:
     """Commands that work as they stand, in this shell and directory."""
-    from matrixdata.connect.paths import default_profile  # noqa: PLC0415  it costs more than --help
+    from matrixdata import default_profile  # noqa: PLC0415  it costs more than --help
 
     program = _program()
     account = f" --profile {LOCAL}" if default_profile() is not None else ""

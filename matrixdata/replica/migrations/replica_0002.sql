@@ -4,3 +4,6 @@ CREATE TABLE redaction (
     event_id  TEXT NOT NULL,
     PRIMARY KEY (room, event_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Whether an event changed again after it came: few do.
+CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated');
