@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from matrixdata.collection.checking import validate as validate
     from matrixdata.connect import Client as Client
     from matrixdata.connect import Collection as Collection
-    from matrixdata.connect import LocalServer as LocalServer
     from matrixdata.connect import Query as Query
     from matrixdata.connect import Receipt as Receipt
     from matrixdata.connect import Subscription as Subscription
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from matrixdata.connect import connect_async as connect_async
     from matrixdata.connect import default_profile as default_profile
     from matrixdata.connect import set_default_profile as set_default_profile
+    from matrixdata.connect.local import LocalServer as LocalServer
     from matrixdata.errors import ClientClosed as ClientClosed
     from matrixdata.errors import Conflict as Conflict
     from matrixdata.errors import ForkedClient as ForkedClient
@@ -73,9 +73,10 @@ _HOMES = {
     ),
     "collection.checking": ("validate",),
     "connect": (
-        "Client", "Collection", "LocalServer", "Query", "Receipt", "Subscription", "connect", "connect_async",
+        "Client", "Collection", "Query", "Receipt", "Subscription", "connect", "connect_async",
         "default_profile", "set_default_profile",
     ),
+    "connect.local": ("LocalServer",),
     "errors": (
         "ClientClosed", "Conflict", "ForkedClient", "Incomplete", "IncompleteWarning", "LoggedOut",
         "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid", "Rejected",

@@ -141,7 +141,11 @@ class AsyncClient:
     # -- life -------------------------------------------------------------------------------------------
     async def __aenter__(self) -> AsyncClient:
         """Start the background work. Needs no server: offline, everything local works."""
-        self._compose(await self._store.rooms.identity())
+        try:
+            self._compose(await self._store.rooms.identity())
+        except BaseException:
+            await self._release()
+            raise
         self._closing, self._work = anyio.Event(), anyio.CancelScope()
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
@@ -161,9 +165,12 @@ class AsyncClient:
                 # with block would no longer catch it.
                 await tasks.__aexit__(None, None, None)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._transport.aclose()
-                await self._store.aclose()
+            await self._release()
+
+    async def _release(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._transport.aclose()
+            await self._store.aclose()
 
     async def _background(self) -> None:
         # A scope of its own: cancelling the task group would cancel the body of the user's with block too.

@@ -1,8 +1,7 @@
-"""The public entrance: connect(), LocalServer, profiles and the blocking faces."""
+"""The public entrance: connect(), profiles, the blocking faces; and LocalServer, in `local`, imported when used."""
 
 from matrixdata.connect.blocking import Client, Collection, Invite
 from matrixdata.connect.connecting import connect, connect_async
-from matrixdata.connect.local import LocalServer
 from matrixdata.connect.paths import default_profile, set_default_profile
 from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
 
@@ -10,7 +9,6 @@ __all__ = [
     "Client",
     "Collection",
     "Invite",
-    "LocalServer",
     "Outbox",
     "Query",
     "Receipt",

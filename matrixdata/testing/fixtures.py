@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from matrixdata.connect import LocalServer
+from matrixdata.connect.local import LocalServer
 
 if TYPE_CHECKING:
     from matrixdata.connect import Client

@@ -91,7 +91,7 @@ class Caller:
             Rejected, LoggedOut, Unsupported: at once; trying again would not help.
         """
         deadline = anyio.current_time() + patience
-        attempt = 0
+        attempt = limited = 0
         while True:
             if self.limit.remaining > max(0.0, deadline - anyio.current_time()):
                 raise RateLimited(self.limit.remaining)
@@ -100,7 +100,10 @@ class Caller:
             try:
                 body = await self.transport.send(request)
             except RateLimited as error:
-                self.limit.hit(error.retry_after, self._chance)
+                # Servers that ask for no wait, again and again, get one all the same.
+                least = self._backoff.delay(limited, self._chance) if limited else 0.0
+                limited += 1
+                self.limit.hit(max(error.retry_after, least), self._chance)
                 log.info("rate limited for %.1f s", self.limit.remaining)
             except (NotSent, Unknown) as error:
                 self.failing = error

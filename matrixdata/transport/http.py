@@ -113,9 +113,14 @@ async def _read(response: httpx.Response) -> bytes:
     size = 0
     async for chunk in response.aiter_bytes():
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Unknown(f"the answer is larger than {MAX_BODY_BYTES:,} bytes; it was not read further")
-        chunks.append(chunk)
+        if size <= MAX_BODY_BYTES:
+            chunks.append(chunk)
+        else:
+            # Not raised here: an async generator left in the middle is an error under trio. Closed, it ends.
+            chunks.clear()
+            await response.aclose()
+    if size > MAX_BODY_BYTES:
+        raise Unknown(f"the answer is larger than {MAX_BODY_BYTES:,} bytes; it was not read further")
     return b"".join(chunks)
 
 

@@ -112,7 +112,7 @@ def test_a_wait_beyond_patience_is_raised_at_once_with_its_length(asked):
 def test_a_storm_of_limits_is_no_busy_loop():
     script = Script(md.RateLimited(0.0))
     run(script, patience=10)
-    assert len(script.times) < 10 / 0.02
+    assert len(script.times) < 15
 
 
 def test_one_limit_holds_every_call_back():
