@@ -2,7 +2,7 @@
 # The environment is .venv in this directory, made with uv where uv is installed, else with venv and pip.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench docs cassettes clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 	@echo "Options: PYTHON=/path/to/python3.12 (which interpreter), ARGS='...' (passed on to demo, test and bench)"
 
 demo: $(VENV)/.ready ## see it work: a private server on this machine, a collection, a query
@@ -37,6 +37,10 @@ bench: $(VENV)/.ready-dev ## run the benchmarks; each prints its figures beside 
 
 docs: $(VENV)/.ready-dev ## check the documentation: its links hold, its code runs (no site is built)
 	@$(PY) -m pytest -q tests/house/test_docs.py
+
+cassettes: $(VENV)/.ready-dev ## record tests/cassettes anew, from a real server; no secret is kept
+	@MATRIXDATA_RECORD=1 $(PY) -m pytest -q tests/protocol/test_cassettes.py
+	@$(PY) -m pytest -q tests/protocol/test_cassettes.py
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

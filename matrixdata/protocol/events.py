@@ -37,9 +37,13 @@ class Event:
     fault: str = ""
 
 
+_ABSENT = msgspec.Raw(b"")
+
+
 class _Unsigned(msgspec.Struct):
     transaction_id: str | None = None
-    redacted_because: msgspec.Raw | None = None
+    # Not `Raw | None`: msgspec then takes null alone, and every redacted event would be malformed.
+    redacted_because: msgspec.Raw = _ABSENT
 
 
 class _Wire(msgspec.Struct):
@@ -82,7 +86,7 @@ def parse_event(raw: bytes | msgspec.Raw) -> Event | None:
         content=content,
         state_key=wire.state_key,
         redacts=_redacted_id(wire, content) if wire.type == "m.room.redaction" else None,
-        redacted=bool(unsigned and unsigned.redacted_because is not None),
+        redacted=bool(unsigned and bytes(unsigned.redacted_because) not in {b"", b"null"}),
         txn_id=unsigned.transaction_id if unsigned else None,
         fault=fault,
     )

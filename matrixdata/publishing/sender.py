@@ -15,7 +15,7 @@ import anyio.abc
 import msgspec
 
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
-from matrixdata.protocol.requests import send_event, versions
+from matrixdata.protocol.requests import send_event, whoami
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,10 +84,12 @@ class Sender:
                     await self._wake.wait()
 
     async def _look(self, rooms: anyio.abc.TaskGroup) -> None:
-        if not self._lease.acquire():
-            await self._follow()
-        elif not self._logged_out:
+        if self._logged_out:
+            self._lease.release()  # another process may have a session that serves
+        elif self._lease.acquire():
             await self._start(rooms)
+        else:
+            await self._follow()
 
     async def _follow(self) -> None:
         """Another process sends for us: look at what became of what our callers wait for."""
@@ -152,7 +154,8 @@ class Sender:
             await anyio.sleep(_LOOK)
             return
         try:
-            await self._caller.call(versions(), patience=0)
+            # Not /versions: that is answered without the database, whose failure would make every item look bad.
+            await self._caller.call(whoami(), patience=0)
         except (NotSent, Unknown, Unsupported, Rejected):
             await anyio.sleep(_LOOK)  # the server is unwell, not the item
             return

@@ -6,7 +6,7 @@ A page that is committed stays committed, so a backfill can be killed and goes o
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ log = logging.getLogger("matrixdata.receiving")
 _PAGE = 1000
 # Servers hand out empty pages that go on (rejected events are left out of them), but not without end.
 _EMPTY_PAGES = 50
+# Seconds until a history that could not be fetched is tried again.
+_LATER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,12 @@ class Backfill:
         self._rooms = rooms
         self._intake = intake
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
-        self._asked: set[str] = set()
+        self._asked: OrderedDict[str, None] = OrderedDict()
         self._wake = anyio.Event()
 
     def ask(self, room_id: str) -> None:
         """Complete this room in the background."""
-        self._asked.add(room_id)
+        self._asked.setdefault(room_id)
         self._wake.set()
 
     async def run(self) -> None:
@@ -69,16 +71,15 @@ class Backfill:
             while not self._asked:
                 self._wake = anyio.Event()
                 await self._wake.wait()
-            room_id = min(self._asked)
+            room_id, _ = self._asked.popitem(last=False)  # before: it may be asked for again meanwhile
             try:
                 await self.complete(room_id)
-                self._asked.discard(room_id)
-            except (Rejected, MalformedResponse) as error:
+            except Rejected as error:
                 log.warning("the history of %s cannot be fetched: %s", room_id, error)
-                self._asked.discard(room_id)
             except MatrixDataError as error:
                 log.info("fetching the history of %s goes on later: %s", room_id, error)
-                await anyio.sleep(5)
+                self._asked[room_id] = None  # behind the others, which may do better
+                await anyio.sleep(_LATER)
 
     async def complete(
         self,
@@ -138,7 +139,7 @@ class Backfill:
         seen: set[str] = set()
         while True:
             seen.add(token)
-            request = messages(gap.room_id, start=token, limit=_PAGE)
+            request = messages(gap.room_id, start=token or None, limit=_PAGE)
             try:
                 page = parse_messages(await self._caller.call(request, patience=patience))
             except MalformedResponse as error:

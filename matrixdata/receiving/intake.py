@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from matrixdata.receiving.pipeline import changes_rules, event_row, judged_again, membership_of, state_rows
+from matrixdata.receiving.pipeline import (
+    changes_rules,
+    event_row,
+    is_malformed,
+    judged_again,
+    membership_of,
+    state_rows,
+)
 from matrixdata.replica.outbox import Echo
 from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
@@ -40,7 +47,8 @@ class Intake:
     async def rules(self, room_id: str) -> Rules:
         """The rules that a room's records are judged by, as its state in the replica has them."""
         if room_id not in self._rules:
-            self._rules[room_id] = read_rules(await self._rooms.state(room_id, RULE_TYPES))
+            # A kill may have come between the commit of new rules and that of the verdicts they lead to.
+            await self._judge_again(room_id)
         return self._rules[room_id]
 
     def known_rules(self, room_id: str) -> Rules | None:
@@ -83,7 +91,7 @@ class Intake:
         for item in await self._outbox.list():
             event = await self._rooms.find(item.room_id, self._user_id, item.uid)
             if event is not None:
-                echoes.append(Echo(event.event_id, item.room_id, item.uid, item.txn_id))
+                echoes.append(Echo(event.event_id, item.room_id, item.uid, None, event.value))
         await self._outbox.settle(echoes)
 
     async def _change(self, update: RoomUpdate) -> RoomChange:
@@ -111,7 +119,7 @@ class Intake:
             return
         verdicts: list[EventRow] = []
         async for page in self._rooms.scan(room_id).record_events():
-            verdicts += [judged_again(event, rules) for event in page]
+            verdicts += [judged_again(event, rules) for event in page if not is_malformed(event)]
         for start in range(0, len(verdicts), _SLICE):
             await self._rooms.rejudge(room_id, verdicts[start : start + _SLICE], rules=None)
         await self._rooms.rejudge(room_id, [], rules=rules.fingerprint)
@@ -119,7 +127,7 @@ class Intake:
     async def _settle(self, applied: Applied) -> None:
         await self._outbox.settle(
             [
-                Echo(row.event_id, room_id, row.uid, row.txn_id)
+                Echo(row.event_id, room_id, row.uid, row.txn_id, row.value)
                 for row, room_id in zip(applied.added, applied.added_in, strict=True)
                 if row.sender == self._user_id
             ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OURS = "io.matrixdata."
 _ENCRYPTED = "m.room.encrypted"
+_FAULT = "event"
 
 
 def event_row(event: Event, rules: Rules) -> EventRow:
@@ -44,10 +45,16 @@ def event_row(event: Event, rules: Rules) -> EventRow:
         left = event.content if event.state_key is not None else None
         return replace(row, content=left, row_state=RowState.REDACTED)
     if event.fault:
-        return _invalid(row, [Problem("", "event", event.fault)])
+        return _invalid(row, [Problem("", _FAULT, event.fault)])
     if event.type == _ENCRYPTED:
         return replace(row, row_state=RowState.UNDECRYPTABLE)
     return _record_row(row, rules) if ours else row
+
+
+def is_malformed(stored: StoredEvent) -> bool:
+    """Whether the event itself was faulty, which no rules of a room can change."""
+    listed = msgspec.json.decode(stored.problems or b"[]")
+    return any(problem[1] == _FAULT for problem in listed)
 
 
 def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
@@ -99,7 +106,7 @@ def _record_row(row: EventRow, rules: Rules) -> EventRow:
     try:
         content = unpack_record(decode(row.content or b""))
     except MalformedResponse as error:
-        return _invalid(row, [Problem("", "event", str(error))])
+        return _invalid(row, [Problem("", _FAULT, str(error))])
     except WireError as error:
         return _invalid(row, error.problems)
     problems = rules.problems(content.value, content.schema_hash)

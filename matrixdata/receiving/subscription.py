@@ -58,7 +58,8 @@ class AsyncSubscription:
         self._room_id = room_id
         self._start = start
         self._cursor_name = cursor
-        self._ready: deque[Record] = deque()
+        # Each with the number of the change that brought it; None for what was there before.
+        self._ready: deque[tuple[int | None, Record]] = deque()
         self._history: AsyncGenerator[list[Record]] | None = None
         self._after = 0
         self._since: int | None = None
@@ -95,11 +96,12 @@ class AsyncSubscription:
     ) -> None:
         """Leave; a named cursor remembers the last record taken, unless its handling raised."""
         self._open = False
-        if self._history is not None:
-            await self._history.aclose()
-            self._history = None
-        if kind is None:
-            await self._save()
+        try:
+            if kind is None:
+                await self._save()
+        finally:
+            if self._history is not None:
+                await self._history.aclose()
 
     async def _begin(self) -> None:
         """Set the first position as `start` says."""
@@ -147,8 +149,7 @@ class AsyncSubscription:
             raise StopAsyncIteration
         while not self._ready:
             await self._fetch()
-        record = self._ready.popleft()
-        self._delivered = record.position.change if record.position else self._delivered
+        self._delivered, record = self._ready.popleft()
         return record
 
     async def get(self, *, timeout: float | None = None) -> Record:
@@ -164,32 +165,31 @@ class AsyncSubscription:
 
     async def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
-        first = await self.__anext__()
-        taken = [first, *self._ready]
+        taken = [await self.__anext__(), *(record for _, record in self._ready)]
         self._ready.clear()
-        self._delivered = max((r.position.change for r in taken if r.position), default=self._delivered)
         return taken
 
     async def _fetch(self) -> None:
         """Put at least one record into `_ready`, or wait and return."""
         if self._history is not None:
-            page = await anext(self._history, None)
+            # A cancelled generator is a finished one, and the rest of the past would be taken for read.
+            with anyio.CancelScope(shield=True):
+                page = await anext(self._history, None)
             if page is None:
                 self._history = None
             else:
-                self._ready.extend(page)
+                self._ready.extend((None, record) for record in page)
             return
         await self._save()
         changed = self._sources.feed.watch()
         entries, reached = await self._sources.rooms.feed(
             self._room_id, after=self._after, since=self._since, most=_PAGE
         )
-        for entry in entries:
-            record = await self._record(entry)
-            if record is not None:
-                self._ready.append(record)
+        found = [(entry.change, record) for entry in entries if (record := await self._record(entry))]
+        # In one step, for a cancellation in between would hand them out twice or not at all.
+        self._ready.extend(found)
         moved, self._after = reached > self._after, reached
-        if not self._ready and not moved:
+        if not found and not moved:
             await self._check_end()
             await changed.wait()
 
@@ -215,9 +215,15 @@ class AsyncSubscription:
 
     async def _save(self) -> None:
         """Remember how far a named subscription got: everything handed out before the next is asked for."""
-        if self._cursor_name is None or self._history is not None:
-            return
-        done = self._after if not self._ready else self._delivered
-        if done is not None:
+        done = self._handed_out()
+        if self._cursor_name is not None and done is not None:
             cursor = Cursor(self._sources.replica, self._started, done)
             await self._sources.account.save_cursor(self._room_id, self._cursor_name, cursor)
+
+    def _handed_out(self) -> int | None:
+        """The change up to which everything was; None while the past, which has an order of its own, is read."""
+        if self._history is not None:
+            return None
+        if not self._ready:
+            return self._after
+        return None if self._ready[0][0] is None else self._delivered

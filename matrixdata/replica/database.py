@@ -45,6 +45,12 @@ def _mapped(error: sqlite3.DatabaseError, path: Path) -> Exception:
     return MatrixDataError(f"{path}: {error} ({name})")
 
 
+def _is_mistake(error: sqlite3.DatabaseError) -> bool:
+    """Whether one statement was wrong, and not the disk or the file."""
+    name = getattr(error, "sqlite_errorname", "")
+    return isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)) or name == "SQLITE_ERROR"
+
+
 class _Job(Generic[T]):
     """One caller's part of a shared commit."""
 
@@ -184,11 +190,11 @@ class Database:
         self._writer.execute("SAVEPOINT job")
         try:
             job.result = job.work(self._writer)
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+        except sqlite3.DatabaseError as error:
+            if not _is_mistake(error):
+                raise  # the disk or the file failed: the whole commit is off
             job.error = error
             self._writer.execute("ROLLBACK TO job")
-        except sqlite3.DatabaseError:
-            raise  # the disk or the file failed: the whole commit is off
         except Exception as error:  # noqa: BLE001  it is handed to the caller it belongs to
             job.error = error
             self._writer.execute("ROLLBACK TO job")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from matrixdata.errors import Conflict
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, attempts"
 )
+
+# So many acknowledged records, at least, are kept for queries until a sync brings them back.
+_KEEP_SENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,17 @@ class OutboxItem:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """An event seen in the replica that may be one of ours."""
+    """An event of ours seen in the replica, sent from here or from another device.
+
+    Attributes:
+        value: the record as JSON text; None where there is none.
+    """
 
     event_id: str
     room_id: str
     uid: str | None
     txn_id: str | None
+    value: bytes | None
 
 
 def _item(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
@@ -70,6 +80,7 @@ class Outbox:
         self._db = database
         self.on_change: list[Callable[[OutboxItem], None]] = []
         """Called in the event loop after a commit that changed an item's state."""
+        self._acknowledged = 0
 
     async def accept(self, items: Sequence[OutboxItem]) -> list[OutboxItem]:
         """Store items durably, all or none, and return them with their ids.
@@ -147,6 +158,11 @@ class Outbox:
             (event_id, item_id),
             item_id,
         )
+        self._acknowledged += 1
+        if self._acknowledged % _KEEP_SENT == 0:
+            # A client that only writes never meets its echoes. What is forgotten here comes back with a sync.
+            query = "DELETE FROM outbox WHERE state = 'sent' AND id <= ?"
+            await self._db.write(lambda c: c.execute(query, (item_id - _KEEP_SENT,)))
 
     async def stuck(self, item_id: int, reason: str) -> None:
         """It cannot be sent as things stand; later items go on."""
@@ -159,7 +175,10 @@ class Outbox:
     async def retry(self, uid: str) -> bool:
         """Queue stuck items with that uid again; False when there are none."""
         query = "UPDATE outbox SET state = 'queued', reason = NULL, attempts = 0 WHERE uid = ? AND state = 'stuck'"
-        return await self._db.write(lambda c: c.execute(query, (uid,)).rowcount) > 0
+        rows = await self._db.write(lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid,)).fetchall())
+        for row in rows:
+            self._tell(_item(row))
+        return bool(rows)
 
     async def cancel(self, uid: str) -> bool:
         """Drop stuck items with that uid; False when there are none."""
@@ -217,7 +236,21 @@ def uid_taken(item: OutboxItem) -> Conflict:
 
 def _settle(c: sqlite3.Connection, echo: Echo) -> list[OutboxItem]:
     rows = c.execute(
-        f"DELETE FROM outbox WHERE event_id = ? OR txn_id = ? OR (room_id = ? AND uid = ?) RETURNING {_COLUMNS}",  # noqa: S608  constants
+        f"SELECT {_COLUMNS} FROM outbox WHERE event_id = ? OR txn_id = ? OR (room_id = ? AND uid = ?)",  # noqa: S608  constants
         (echo.event_id, echo.txn_id, echo.room_id, echo.uid),
     ).fetchall()
-    return [replace(_item(row), state="synced", event_id=echo.event_id, reason=None) for row in rows]
+    return [_settled(c, _item(row), echo) for row in rows]
+
+
+def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> OutboxItem:
+    mine = echo.event_id == item.event_id or echo.txn_id == item.txn_id
+    if (
+        not mine
+        and echo.value is not None
+        and msgspec.json.decode(echo.value) != msgspec.json.decode(item.value)
+    ):
+        # Another device of ours used the uid for another record, which readers now count under it.
+        c.execute("UPDATE outbox SET state = 'stuck', reason = 'uid_conflict' WHERE id = ?", (item.id,))
+        return replace(item, state="stuck", reason="uid_conflict")
+    c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
+    return replace(item, state="synced", event_id=echo.event_id, reason=None)

@@ -17,7 +17,14 @@ STORED = (
     " e.uid, e.value, e.time, e.change"
 )
 _PAGE = 5000
-_RECORDS = "e.record = 1 AND e.row_state = 'valid' AND e.shadowed = 0"
+_VALID = "e.record = 1 AND e.row_state = 'valid'"
+# Of the events with one (sender, uid), the one that counts; and the one that counted at an earlier moment, which
+# a later arrival may have come before since: a result as of that moment must stay what it was.
+_COUNTS = "e.shadowed = 0"
+_COUNTED = (
+    "(e.shadowed = 0 OR NOT EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
+    " AND o.sender = e.sender AND o.event_id < e.event_id AND o.change <= ?))"
+)
 
 
 def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns STORED names
@@ -54,14 +61,15 @@ class Scan:
 
     async def records(self, span: Span) -> AsyncGenerator[list[tuple[Any, ...]]]:
         """Pages of (event_id, sender, uid, value, time, change) of the records that count."""
-        tests, values = [_RECORDS], [self._room_id]
+        tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
         bounds = (
             ("e.time >= ?", span.since),
             ("e.time < ?", span.until),
             ("e.change > ?", span.after),
             ("e.change <= ?", span.as_of),
+            (_COUNTED, span.as_of),
         )
-        parameters: list[Any] = [*values]
+        parameters: list[Any] = [self._room_id]
         for test, bound in bounds:
             if bound is not None:
                 tests.append(test)

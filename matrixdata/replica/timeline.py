@@ -57,13 +57,15 @@ def append(
     # A response that overlaps with what we have leaves nothing out, whatever it says; and a first one is the
     # whole only if it starts with the room's creation (measured: /sync denies a limit and leaves that out).
     missing = limited or (newest is None and not any(_is_creation(row) for row in rows))
-    if missing and prev_batch is not None and not have:
+    opened = missing and not have and (limited or prev_batch is not None)
+    if opened:
         position += _BLOCK
-        _open_gap(c, room, lower=newest, upper=position + 1, token=prev_batch)
+        # Without a token of its own the gap is filled from the newest event backwards.
+        _open_gap(c, room, lower=newest, upper=position + 1, token=prev_batch or "")
     for row in new:
         position += 1
         insert(c, room, position, row, kind="live")
-    if new:
+    if new or opened:
         c.execute("UPDATE room SET newest = ? WHERE id = ?", (position, room))
     return [*older, *new]
 

@@ -111,14 +111,17 @@ class HttpTransport:
 async def _read(response: httpx.Response) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
+    try:
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size <= MAX_BODY_BYTES:
+                chunks.append(chunk)
+            else:
+                # Not raised here: trio reports an async generator that is left in the middle. Closed, it ends.
+                await response.aclose()
+    except httpx.HTTPError:
         if size <= MAX_BODY_BYTES:
-            chunks.append(chunk)
-        else:
-            # Not raised here: an async generator left in the middle is an error under trio. Closed, it ends.
-            chunks.clear()
-            await response.aclose()
+            raise
     if size > MAX_BODY_BYTES:
         raise Unknown(f"the answer is larger than {MAX_BODY_BYTES:,} bytes; it was not read further")
     return b"".join(chunks)

@@ -33,7 +33,7 @@ def test_a_name_is_taken_once_and_exist_ok_opens_what_it_means(server):
 
 
 BAD_NAMES = ["", " x", "x ", "a\nb", "!x", "#x", "@x", "-x", "x" * 201, "é" * 101, "\u202egnp.exe"]
-ODD_NAMES = ["x" * 200, "données", "a/b", "..", ".", "a.b", "%2e", "x y", "数据", "🌱", "constructor"]
+ODD_NAMES = ["é" * 100, "a/b", "..", ".", "%2e", "x y", "🌱"]
 MISTAKES = [
     ({"encrypted": True}, md.Unsupported, "encrypted=False"),
     ({"invite": "@ada:example.org"}, TypeError, "list"),

@@ -219,6 +219,20 @@ def test_as_of_leaves_out_what_came_later_and_what_is_pending(server):
     assert [value["n"] for value in collection.query().values()] == [0, 1, 2, 3, 4]
 
 
+def test_a_frozen_result_stays_what_it_was_when_a_copy_of_a_record_arrives_that_counts_instead(pair):
+    pair.mine.publish_many([{"device": "d", "temp": n} for n in range(8)], wait="synced")
+    position = pair.mine.query().records()[-1].position
+    before = pair.mine.query(as_of=position).values()
+    raw = pair.raw(pair.writer)
+    # The smallest event id counts, so a copy soon takes the place of the record with the largest.
+    event = max(raw.records(pair.room_id), key=lambda event: event["event_id"])
+    content = {**event["content"], "value": {"device": "d", "temp": 99}}
+    while raw.send(pair.room_id, content) > event["event_id"]:
+        pass
+    assert 99 in [value["temp"] for value in pair.mine.query().values()]
+    assert pair.mine.query(as_of=position).values() == before
+
+
 def test_a_position_of_another_replica_is_refused(readings):
     foreign = md.Position(3, "elsewhere")
     for option in ("as_of", "since", "until"):

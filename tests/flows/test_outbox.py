@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 
 import matrixdata as md
 from matrixdata.publishing import sender
 from tests.requirements import ROOT
-from tests.servers import CUT, LOSE, SCHEMA, Answer, uids, wait_until
+from tests.servers import CUT, LOSE, SCHEMA, Answer, Proxy, RawUser, TestServer, uids, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -45,6 +47,31 @@ def raw(server, name):
     return server.raw(name)
 
 
+@dataclass
+class Device:
+    """One writer whose process comes and goes."""
+
+    server: TestServer
+    network: Proxy
+    name: str
+    room_id: str
+    client: md.Client
+    collection: md.Collection
+    raw: RawUser
+
+    def program(self, body, *arguments):
+        """Another process on the same store, ended: what it said."""
+        account = self.server.account(self.name)
+        given = [self.network.url, account["user"], str(account["store"]), *arguments]
+        command = [sys.executable, "-c", body, *given]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def device(server, network, name, client, collection, raw):  # noqa: PLR0917  pytest passes fixtures by name
+    return Device(server, network, name, collection.room_id, client, collection, raw)
+
+
 # --- durable before publish returns ------------------------------------------------------------------
 
 PUBLISH_AND_DIE = """
@@ -59,31 +86,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_accepted_offline_survives_sigkill_and_arrives_once(
-    server, network, client, name, collection, raw
-):
-    client.close()
-    network.down()
-    account = server.account(name, url=network.url)
-    command = [
-        sys.executable,
-        "-c",
-        PUBLISH_AND_DIE,
-        network.url,
-        account["user"],
-        str(account["store"]),
-        "5",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def test_what_was_accepted_offline_survives_sigkill_and_arrives_once(device):
+    device.client.close()
+    device.network.down()
+    done = device.program(PUBLISH_AND_DIE, "5")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert done.stdout == "accepted\n"
-    assert raw.records(collection.room_id) == []
-    network.up()
-    again = server.connect(name, url=network.url)
+    assert device.raw.records(device.room_id) == []
+    device.network.up()
+    again = device.server.connect(device.name, url=device.network.url)
     wait_until(lambda: again.status().queued == 0)
-    assert uids(raw.records(collection.room_id)) == [f"u{n}" for n in range(5)]
+    assert uids(device.raw.records(device.room_id)) == [f"u{n}" for n in range(5)]
     assert again.collection("readings").query().count() == 5
-    assert uids(raw.records(collection.room_id)) == [f"u{n}" for n in range(5)]
+    assert uids(device.raw.records(device.room_id)) == [f"u{n}" for n in range(5)]
 
 
 def test_offline_publish_returns_a_queued_receipt_and_sends_later(network, client, collection, raw):
@@ -171,10 +186,11 @@ def test_a_uid_stays_taken_after_its_record_has_arrived_and_left_the_outbox(clie
     assert len(raw.records(collection.room_id)) == 1
 
 
-def test_one_shot_publishing_asks_for_no_sync(server, network, client, name, collection):
-    client.close()
+def test_one_shot_publishing_asks_for_no_sync(device):
+    network = device.network
+    device.client.close()
     network.seen.clear()
-    again = server.connect(name, url=network.url)
+    again = device.server.connect(device.name, url=network.url)
     assert again.collection("readings").publish(reading(1)).state == "sent"
     again.close()
     assert [seen.path for seen in network.seen if seen.is_sync] == []
@@ -220,7 +236,7 @@ def test_a_record_that_the_server_always_fails_on_gets_stuck_and_what_follows_go
 
 @pytest.mark.parametrize("order", [None, "time", "-time", "temp"])
 def test_a_pending_record_shows_at_once_and_once_before_between_and_after_its_echo(
-    network, client, collection, order
+    network, collection, order
 ):
     collection.publish(reading(1), wait="synced", timeout=20)
     step = {"send": CUT, "sync": None}
@@ -279,22 +295,18 @@ readings.publish({"device": "d1", "temp": 1}, uid="u1", wait="synced", timeout=3
         "between answer and mark, echo seen",
     ],
 )
-def test_killed_at_any_step_the_next_client_finishes_it_exactly_once(
-    server, client, name, collection, raw, moment
-):
-    client.close()
-    account = server.account(name)
-    command = [sys.executable, "-c", CRASH, server.url, account["user"], str(account["store"]), moment]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+def test_killed_at_any_step_the_next_client_finishes_it_exactly_once(device, moment):
+    device.client.close()
+    done = device.program(CRASH, moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    again = server.connect(name)
+    again = device.server.connect(device.name, url=device.network.url)
     readings = again.collection("readings")
     wait_until(lambda: again.status().queued == 0)
     assert readings.query().values() == [reading(1)]
     wait_until(lambda: again.outbox.list() == [])
     query = readings.query()
     assert (query.values(), query.completeness.pending) == ([reading(1)], 0)
-    assert uids(raw.records(collection.room_id)) == ["u1"]
+    assert uids(device.raw.records(device.room_id)) == ["u1"]
 
 
 # --- two clients, one store --------------------------------------------------------------------------
@@ -314,27 +326,19 @@ except md.StoreLocked as error:
 
 
 @pytest.mark.parametrize("syncing", [False, True])
-def test_a_second_client_on_a_store_may_publish_and_is_told_who_syncs(
-    server, client, name, collection, raw, syncing
-):
-    import os
-
+def test_a_second_client_on_a_store_may_publish_and_is_told_who_syncs(device, syncing):
     if syncing:
-        collection.publish(reading(1), wait="synced", timeout=20)
+        device.collection.publish(reading(1), wait="synced", timeout=20)
     else:
-        collection.publish(reading(1))
-        client._portal.call(_take_sync_lease, client._client)
-    account = server.account(name)
-    command = [sys.executable, "-c", SECOND, server.url, account["user"], str(account["store"])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        device.collection.publish(reading(1))
+        device.client._portal.call(_take_sync_lease, device.client._client)
+    done = device.program(SECOND)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first in {"sent True", "synced True"}
     assert second == f"{os.getpid()} True"
-    assert [event["content"]["value"] for event in raw.records(collection.room_id)] == [
-        reading(1),
-        reading(2),
-    ]
+    values = [event["content"]["value"] for event in device.raw.records(device.room_id)]
+    assert values == [reading(1), reading(2)]
 
 
 async def _take_sync_lease(client):

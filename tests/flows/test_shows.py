@@ -139,7 +139,7 @@ def test_the_blocking_face_works_from_many_threads_at_once(pair):
 def test_any_json_record_arrives_bit_equal_here_and_in_javascript(server):
     examples = []
 
-    @settings(max_examples=120, database=None)
+    @settings(max_examples=80, database=None)
     @given(records())
     def collect(record):
         examples.append(record)

@@ -1,0 +1,193 @@
+"""What a piece of SQL is, by DuckDB's own parser: exactly one SELECT, or exactly one boolean expression.
+
+The sandbox of `replica.duck` already keeps SQL from files and the network; here it is refused with a reason, and
+what the sandbox does not cover (table functions that take memory addresses) as well. Must not run any SQL of a user.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from matrixdata.errors import MatrixDataError
+from matrixdata.model.problem import safe_text, shown
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TABLE_FUNCTIONS = frozenset(
+    {"generate_series", "generate_subscripts", "json_each", "json_tree", "range", "regexp_split_to_table", "repeat",
+     "repeat_row", "unnest"}
+)  # fmt: skip
+"""Functions that may stand after FROM. Everything else there reads files, settings or memory."""
+MAX_SQL = 100_000
+"""Characters of SQL at most."""
+_WHERE = "SELECT 1 FROM records WHERE "
+_CATALOGS = (
+    'only collections can be read, by the name you gave them; a name with a dot stands in quotes: "a.b"'
+)
+
+
+class SqlError(MatrixDataError, ValueError):
+    """SQL that cannot be run: what DuckDB says of it, or why it is not allowed here."""
+
+
+def checked_select(parser: DuckDBPyConnection, sql: str) -> tuple[str, ...]:
+    """Check one SELECT statement; the names of the tables it reads, spelt as it spells them, sorted.
+
+    Names of its own (WITH) are not among them.
+
+    Raises:
+        TypeError: it is no text.
+        SqlError: it is no single SELECT, does not parse, calls a table function that is not allowed, or names
+            tables of which two differ only in case (DuckDB could not tell them apart).
+    """
+    _check_text(sql, "SQL")
+    _one_select(parser, sql)
+    nodes = list(_nodes(_parsed(parser, sql)))
+    _check_functions(nodes)
+    spelt = {str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE"}
+    for node in nodes:
+        if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
+            raise SqlError(f"{shown(node['table_name'])} stands in a schema; {_CATALOGS}")
+    _check_case(spelt | _own_names(nodes))
+    with mapped_errors():
+        names = set(parser.get_table_names(sql))
+    return tuple(sorted(names))
+
+
+def checked_expression(parser: DuckDBPyConnection, where: str) -> str:
+    """Check that this is one SQL expression such as can stand after WHERE, and give it back.
+
+    Raises:
+        TypeError: it is no text.
+        SqlError: it does not parse, is more than an expression (ORDER BY, a second statement), or has a
+            subquery or a placeholder.
+    """
+    _check_text(where, "an SQL filter")
+    tree = _parsed(parser, f"{_WHERE}{where}\n")
+    nodes = list(_nodes(tree))
+    plain = _parsed(parser, f"{_WHERE}true")
+    if _without_where(tree) != _without_where(plain):
+        raise SqlError(
+            f"where={shown(where)}: one expression, such as temp > 20 AND device = 'd1'; for ORDER BY, LIMIT, "
+            "UNION or GROUP BY use client.sql(...)"
+        )
+    for node in nodes:
+        if node.get("class") == "SUBQUERY":
+            raise SqlError(f"where={shown(where)}: subqueries can be asked with client.sql(...)")
+        if node.get("class") == "PARAMETER":
+            raise SqlError(f"where={shown(where)}: placeholders cannot be filled in here; write the value")
+    return where
+
+
+@contextmanager
+def mapped_errors(hint: str = "") -> Iterator[None]:
+    """DuckDB's errors as ours: their first lines, in printable characters."""
+    import duckdb  # noqa: PLC0415  optional, and slow to import
+
+    try:
+        yield
+    except duckdb.Error as error:
+        # What follows the empty line repeats our own statement.
+        said = " ".join(safe_text(line) for line in str(error).split("\n\n")[0].splitlines())
+        raise SqlError((said[:1000] or "DuckDB refused it") + hint) from None
+
+
+def _check_text(sql: object, what: str) -> None:
+    if not isinstance(sql, str):
+        raise TypeError(f"{what} is text, not {type(sql).__name__}")
+    if not sql.strip():
+        raise SqlError(f"{what} is empty")
+    if len(sql) > MAX_SQL:
+        raise SqlError(f"{what} has {len(sql):,} characters; at most {MAX_SQL:,} are taken")
+    if "\0" in sql or any("\ud800" <= c <= "\udfff" for c in sql):
+        raise SqlError(f"{what} holds NUL or half of a surrogate pair")
+
+
+def _one_select(parser: DuckDBPyConnection, sql: str) -> None:
+    with mapped_errors():
+        statements = parser.extract_statements(sql)
+    if len(statements) != 1:
+        raise SqlError(f"one statement at a time, not {len(statements)}")
+    kind = statements[0].type.name
+    if kind != "SELECT":
+        raise SqlError(
+            f"a query only reads: this is {kind}, and only SELECT (WITH, UNION, FROM … included) is allowed. "
+            "Write to a collection with publish()"
+        )
+
+
+def _parsed(parser: DuckDBPyConnection, sql: str) -> Any:  # noqa: ANN401  JSON
+    with mapped_errors():
+        row = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+    tree = json.loads(row[0][0])
+    if tree.get("error"):
+        raise SqlError(f"not understood: {safe_text(str(tree.get('error_message')))}")
+    return tree
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401  JSON
+    waiting = [tree]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _check_functions(nodes: list[dict[str, Any]]) -> None:
+    for node in nodes:
+        if node.get("type") == "TABLE_FUNCTION":
+            name = str((node.get("function") or {}).get("function_name"))
+            if name.lower() not in TABLE_FUNCTIONS:
+                raise SqlError(
+                    f"the function {shown(name)} cannot be read from: a query sees collections, not files, settings "
+                    f"or the network. After FROM there may be {', '.join(sorted(TABLE_FUNCTIONS))}"
+                )
+        if node.get("class") == "PARAMETER":
+            raise SqlError("placeholders cannot be filled in here; write the value")
+
+
+def _own_names(nodes: list[dict[str, Any]]) -> set[str]:
+    """The names that WITH gives."""
+    return {
+        str(entry["key"])
+        for node in nodes
+        for entry in (node.get("cte_map") or {}).get("map", ())
+        if isinstance(entry, dict) and "key" in entry
+    }
+
+
+def _check_case(names: set[str]) -> None:
+    folded: dict[str, str] = {}
+    for name in sorted(names):
+        other = folded.setdefault(fold(name), name)
+        if other != name:
+            raise SqlError(
+                f"{shown(other)} and {shown(name)} differ only in case, which SQL does not tell apart; query "
+                "them one at a time, and call what WITH names otherwise"
+            )
+
+
+def fold(name: str) -> str:
+    """A name as DuckDB compares it: ASCII letters without case, all others as they are (measured)."""
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def _without_where(tree: Any) -> Any:  # noqa: ANN401  JSON
+    """The tree without its outermost WHERE and without positions in the text."""
+    statements = tree["statements"]
+    for statement in statements:
+        statement["node"].pop("where_clause", None)
+    return _unplaced(statements)
+
+
+def _unplaced(tree: Any) -> Any:  # noqa: ANN401  JSON
+    if isinstance(tree, dict):
+        return {key: _unplaced(value) for key, value in tree.items() if not key.startswith("query_location")}
+    return [_unplaced(item) for item in tree] if isinstance(tree, list) else tree
