@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from matrixdata.collection.tables import (
     history_event,
     state_event,
 )
-from matrixdata.errors import NotSent, Rejected, Unknown
+from matrixdata.errors import NotSent, Rejected, StoreLocked, Unknown
 from matrixdata.model import InvalidRecord, JSONObject, Position
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import parse_context_state, parse_state
@@ -156,8 +157,7 @@ class AsyncCollection:
             Conflict: the uid already stands for another record.
         """
         self._services.check()
-        if wait not in {"queued", "sent", "synced"}:
-            raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
+        _check_wait(wait)
         rules = await self._services.intake.rules(self._room_id)
         item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules, uid=uid)
         if uid is not None:
@@ -168,7 +168,7 @@ class AsyncCollection:
         (receipt,) = await self._services.acceptance.accept([item])
         self._services.sender.wake()
         if wait == "synced":
-            await self._services.freshness.follow(self._room_id, timeout=timeout)
+            await self._follow(timeout)
         if wait != "queued":
             await receipt.wait(wait, timeout=timeout)
         return receipt
@@ -196,14 +196,20 @@ class AsyncCollection:
             RecordInvalid, TooLarge: with on_error="raise"; nothing was queued.
         """
         self._services.check()
+        _check_wait(wait)
         rules = await self._services.intake.rules(self._room_id)
         bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
         await bulk.accept(rows, progress)
         if wait == "synced":
-            await self._services.freshness.follow(self._room_id, timeout=timeout)
+            await self._follow(timeout)
         if wait != "queued":
             await bulk.finish(wait, timeout=timeout, progress=progress)
         return bulk.report()
+
+    async def _follow(self, timeout: float) -> None:
+        # What was accepted is accepted: that another process syncs this store must not look like a refusal.
+        with suppress(StoreLocked):
+            await self._services.freshness.follow(self._room_id, timeout=timeout)
 
     # -- reading ----------------------------------------------------------------------------------------
     def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> AsyncSubscription:
@@ -328,6 +334,11 @@ class AsyncCollection:
     async def _fetched_state(self) -> tuple[StateRow, ...]:
         body = await self._services.caller.call(requests.room_state(self._room_id), patience=10)
         return state_rows(parse_state(body))
+
+
+def _check_wait(wait: str) -> None:
+    if wait not in {"queued", "sent", "synced"}:
+        raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
 
 
 def _is_member(state: Iterable[StateRow], user_id: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio
 import msgspec
 
 from matrixdata.collection.bindings import bind, meaning
@@ -78,11 +79,16 @@ class Directory:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._creating = anyio.Lock()
         self.check = services.check
 
     # -- creating ---------------------------------------------------------------------------------------
     async def create(self, creation: Creation, *, exist_ok: bool) -> AsyncCollection:
         """Make a collection and bind its name; an attempt that was cut short is finished, not repeated."""
+        async with self._creating:  # two attempts at once would both find the name free
+            return await self._create(creation, exist_ok=exist_ok)
+
+    async def _create(self, creation: Creation, *, exist_ok: bool) -> AsyncCollection:
         room_id = await meaning(self._services, creation.name)
         if room_id is not None:
             return await self._existing(creation, room_id, exist_ok=exist_ok)

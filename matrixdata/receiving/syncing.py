@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import MatrixDataError, NotSent, RateLimited, Unknown, Unsupported
+from matrixdata.errors import ClientClosed, LoggedOut, MatrixDataError, RateLimited, StoreLocked, Unsupported
 from matrixdata.receiving.sources import TokenRefused
 from matrixdata.transport.caller import Backoff
 
@@ -114,18 +114,18 @@ class SyncLoop:
             try:
                 source = source or await self._choose_source()
                 await self._round(source)
-            except (NotSent, Unknown) as error:
+            except (LoggedOut, StoreLocked, ClientClosed):
+                raise
+            except MatrixDataError as error:
+                # The network, the server, or our disk: each may be well again without anybody restarting us.
                 failures += 1
                 log.info("sync failed (%s), attempt %d", error, failures)
+                if isinstance(error, Unsupported):
+                    source = None  # what probing promised is gone, as after a downgrade: probe again
                 self.failing = error
                 self._notify()
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0
                 await anyio.sleep(max(pause, backoff.delay(failures, self._chance)))
-            except Unsupported:
-                # What probing promised is gone, as after a downgrade of the server: probe again.
-                source = None
-                failures += 1
-                await anyio.sleep(backoff.delay(failures, self._chance))
             else:
                 failures = 0
 
