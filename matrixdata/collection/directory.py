@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio
 import msgspec
 
 from matrixdata.collection.bindings import bind, meaning

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROW = "_row"
-_HINT = "\nA column of mixed types is JSON text: write TRY_CAST(x AS DOUBLE), or x->>'$.key' for a member"
+"""A further column, by which rows are found again."""
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -96,13 +96,16 @@ class Sandbox:
             self._register(name, table.table if isinstance(table, SqlTable) else table)
         return _whole_numbers(self._run(sql, note))
 
+    def check_where(self, where: str) -> None:
+        """See `checked_expression`."""
+        checked_expression(self._session, where)
+
     def rows_where(self, table: SqlTable, where: str) -> list[int]:
-        """The numbers of the rows for which one SQL expression is true, ascending; see `filter_rows`."""
+        """What stands in the column `_row` where one SQL expression is true, ascending; see `filter_rows`."""
         import pyarrow as pa  # noqa: PLC0415  optional, and slow to import
 
         checked_expression(self._session, where)
-        numbers = pa.array(range(table.table.num_rows), pa.int64())
-        self._register("records", table.table.append_column(_ROW, numbers))
+        self._register("records", table.table)
         kind = self._run(f"SELECT ({where}\n) AS kept FROM records LIMIT 0", table.note).schema.field(0).type  # noqa: S608  checked
         if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
             raise SqlError(f"where={shown(where)} is no condition: it gives {kind}, neither true nor false")
@@ -116,7 +119,7 @@ class Sandbox:
     def _run(self, sql: str, note: str) -> pa.Table:
         if self._stopped.is_set():
             raise SqlError("interrupted")
-        with mapped_errors(note + _HINT):
+        with mapped_errors(note):
             return self._session.sql(sql).to_arrow_table()
 
 
@@ -124,7 +127,9 @@ def _unknown(name: str, names: list[str]) -> str:
     alike = [each for each in names if each.lower() == name.lower()]
     close = alike or difflib.get_close_matches(name, names, n=1)
     return f"no collection is named {shown(name)}" + (
-        f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(map(repr, names[:10])) or 'none'}"
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; there are {', '.join(map(repr, names[:10])) or 'none'}"
     )
 
 
@@ -159,7 +164,7 @@ def table_names(sql: str) -> list[str]:
 def check_where(where: str) -> None:
     """Raise what `filter_rows` would raise whatever the records; a mistake in a column's name shows only there."""
     with Sandbox() as sandbox:
-        checked_expression(sandbox._session, where)  # noqa: SLF001  its own module
+        sandbox.check_where(where)
 
 
 def run_sql(sql: str, tables: Mapping[str, pa.Table | SqlTable]) -> pa.Table:
@@ -192,8 +197,9 @@ def filter_rows(
     if not values and schema is None:  # nothing says which columns there are
         check_where(where)
         return []
+    table = sql_table(values, schema=schema, meta={**(metas or {}), _ROW: range(len(values))})
     with Sandbox() as sandbox:
-        return sandbox.rows_where(sql_table(values, schema=schema, meta=metas), where)
+        return sandbox.rows_where(table, where)
 
 
 async def interruptible(work: Callable[[Sandbox], T]) -> T:

@@ -135,7 +135,9 @@ class _Laying:
         cells = values_at(self._values, path)
         if node.own is not None and any(cell is not None and type(cell) is not dict for cell in cells):
             texts = [None if cell is None else json.dumps(cell, separators=(",", ":")) for cell in cells]
-            return pa.field(name, pa.string(), metadata={METADATA_KEY: JSON_TEXT}), pa.array(texts, pa.string())
+            return pa.field(name, pa.string(), metadata={METADATA_KEY: JSON_TEXT}), pa.array(
+                texts, pa.string()
+            )
         fields, arrays = zip(*self.members(node, path), strict=True)
         absent = pa.array([type(cell) is not dict for cell in cells], pa.bool_())
         struct = pa.StructArray.from_arrays(list(arrays), fields=list(fields), mask=absent)

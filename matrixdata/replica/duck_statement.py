@@ -52,10 +52,12 @@ def checked_select(parser: DuckDBPyConnection, sql: str) -> tuple[str, ...]:
     for node in nodes:
         if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
             raise SqlError(f"{shown(node['table_name'])} stands in a schema; {_CATALOGS}")
-    _check_case(spelt | _own_names(nodes))
+    own = _own_names(nodes)
+    _check_case(spelt | own)
     with mapped_errors():
         names = set(parser.get_table_names(sql))
-    return tuple(sorted(names))
+    # DuckDB leaves its own catalogs out, such as pg_tables; here they are tables like others, that is none.
+    return tuple(sorted(names | (spelt - own)))
 
 
 def checked_expression(parser: DuckDBPyConnection, where: str) -> str:
@@ -84,8 +86,12 @@ def checked_expression(parser: DuckDBPyConnection, where: str) -> str:
 
 
 @contextmanager
-def mapped_errors(hint: str = "") -> Iterator[None]:
-    """DuckDB's errors as ours: their first lines, in printable characters."""
+def mapped_errors(note: str = "") -> Iterator[None]:
+    """DuckDB's errors as ours: their first lines, in printable characters, with advice where there is some.
+
+    Args:
+        note: what to add when a name was not found.
+    """
     import duckdb  # noqa: PLC0415  optional, and slow to import
 
     try:
@@ -93,7 +99,16 @@ def mapped_errors(hint: str = "") -> Iterator[None]:
     except duckdb.Error as error:
         # What follows the empty line repeats our own statement.
         said = " ".join(safe_text(line) for line in str(error).split("\n\n")[0].splitlines())
-        raise SqlError((said[:1000] or "DuckDB refused it") + hint) from None
+        said = said[:1000] or "DuckDB refused it"
+        raise SqlError(said + (note if "not found" in said else "") + _advice(said)) from None
+
+
+def _advice(said: str) -> str:
+    if "cast" in said or "Conversion Error" in said or "convert" in said:
+        return (
+            ". A column of mixed types is JSON text: write TRY_CAST(x AS DOUBLE), or x->>'$.key' for a member"
+        )
+    return ""
 
 
 def _check_text(sql: object, what: str) -> None:

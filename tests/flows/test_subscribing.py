@@ -27,11 +27,11 @@ def nothing_more(sub):
         sub.get(timeout=0.15)
 
 
-@pytest.mark.parametrize("attempt", range(5))
-def test_what_is_published_right_after_entering_is_always_delivered(pair, attempt):
-    with pair.theirs.subscribe() as sub:
-        pair.mine.publish(reading(attempt), wait="queued")
-        assert temps(sub, 1) == [attempt]
+def test_what_is_published_right_after_entering_is_always_delivered(pair):
+    for attempt in range(8):
+        with pair.theirs.subscribe() as sub:
+            pair.mine.publish(reading(attempt), wait="queued")
+            assert temps(sub, 1) == [attempt]
 
 
 def test_new_starts_now_and_all_starts_at_the_beginning_and_both_go_on(pair):
@@ -70,10 +70,10 @@ def test_a_datetime_starts_by_the_records_time(server):
         collection.subscribe(start=datetime(2026, 1, 1))
 
 
-@pytest.mark.parametrize("start", ["tomorrow", 5, None])
-def test_a_start_that_is_none_raises_at_the_call(pair, start):
-    with pytest.raises((ValueError, TypeError), match="start"):
-        pair.theirs.subscribe(start=start)
+def test_a_start_that_is_none_raises_at_the_call(pair):
+    for start in ("tomorrow", 5, None):
+        with pytest.raises((ValueError, TypeError), match="start"):
+            pair.theirs.subscribe(start=start)
 
 
 def test_a_slow_subscriber_is_late_and_misses_nothing(pair):

@@ -31,7 +31,17 @@ _KEYS = [
 
 
 def _scalar(draw: random.Random) -> Any:
-    return draw.choice([None, True, False, draw.choice(_NUMBERS), draw.choice(_NUMBERS), draw.choice(_TEXTS), draw.choice(_TEXTS)])
+    return draw.choice(
+        [
+            None,
+            True,
+            False,
+            draw.choice(_NUMBERS),
+            draw.choice(_NUMBERS),
+            draw.choice(_TEXTS),
+            draw.choice(_TEXTS),
+        ]
+    )
 
 
 def _value(draw: random.Random, depth: int = 0) -> Any:
@@ -46,7 +56,10 @@ def _value(draw: random.Random, depth: int = 0) -> Any:
 def _made_up(draw: random.Random) -> Any:
     if draw.random() < 0.02:
         return _value(draw)
-    record = {"n": draw.choice([*_NUMBERS, None, draw.randrange(100), draw.uniform(-5, 5)]), "t": draw.choice(_TEXTS)}
+    record = {
+        "n": draw.choice([*_NUMBERS, None, draw.randrange(100), draw.uniform(-5, 5)]),
+        "t": draw.choice(_TEXTS),
+    }
     record |= {draw.choice(_KEYS): _value(draw) for _ in range(draw.randrange(5))}
     return record if draw.random() < 0.9 else {"temp": draw.choice(_NUMBERS), "in": record}
 
@@ -104,7 +117,9 @@ def _test(draw: random.Random) -> dict[Any, Any]:
         if op == "exists":
             tests[op] = draw.random() < 0.5
         elif op in {"in", "not in"}:
-            tests[op] = [*operands, _operand(draw)] if draw.random() < 0.8 else [_operand(draw) for _ in range(10)]
+            tests[op] = (
+                [*operands, _operand(draw)] if draw.random() < 0.8 else [_operand(draw) for _ in range(10)]
+            )
         elif op not in {"=", "!="} and (operand is None or isinstance(operand, bool)):
             tests[op] = draw.choice([*_NUMBERS, *_TEXTS])
         else:
@@ -146,5 +161,7 @@ def differences(found: dict[int, frozenset[int]]) -> list[str]:
     for number, rows in found.items():
         wrong = sorted(rows ^ expected()[number])
         if wrong:
-            report.append(f"{filters()[number]}: {len(wrong)} rows, such as {json.dumps(records()[wrong[0]])[:300]}")
+            report.append(
+                f"{filters()[number]}: {len(wrong)} rows, such as {json.dumps(records()[wrong[0]])[:300]}"
+            )
     return report

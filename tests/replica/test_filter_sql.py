@@ -86,9 +86,14 @@ def test_no_record_that_matches_is_ever_ruled_out(
     check_one(expression, [*found, *({path[0]: value} for value in [*found, operand])])
 
 
-@pytest.mark.parametrize("where", [{"a": True}, {"a": None}, {"a": {"exists": False}}, {"a": "x"}, {"a": {"!=": None}}])
+@pytest.mark.parametrize(
+    "where", [{"a": True}, {"a": None}, {"a": {"exists": False}}, {"a": "x"}, {"a": {"!=": None}}]
+)
 def test_true_is_not_1_and_null_is_not_missing(where: dict[str, Any]) -> None:
-    check_one(parse_where(where), [{"a": True}, {"a": 1}, {"a": None}, {}, [], {"a": "true"}, {"a": "x\0y"}, {"a": "x"}])
+    check_one(
+        parse_where(where),
+        [{"a": True}, {"a": 1}, {"a": None}, {}, [], {"a": "true"}, {"a": "x\0y"}, {"a": "x"}],
+    )
 
 
 def test_everything_of_a_filter_is_a_parameter() -> None:
