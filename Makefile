@@ -27,12 +27,13 @@ check: $(VENV)/.ready-dev ## lint, types, layers and the quick tests: under a mi
 	$(VENV)/bin/ruff format --check --quiet
 	$(VENV)/bin/mypy --no-error-summary
 	$(VENV)/bin/lint-imports --no-logo
-	$(PY) -m pytest -q -m "not server and not node" --ignore=tests/house/test_tools.py
+	$(PY) -m pytest -q -m "not server and not node and not slow" --hypothesis-profile=quick \
+		--ignore=tests/house/test_tools.py
 
 bench: $(VENV)/.ready-dev ## run the benchmarks; each prints its figures beside the peer's
 	@set -e; for file in benchmarks/[!_]*.py; do \
 		[ -e "$$file" ] || { echo "There are no benchmarks yet."; break; }; \
-		echo "== $$file"; $(PY) "$$file" $(ARGS); \
+		echo "== $$file"; $(PY) -m "benchmarks.$$(basename "$$file" .py)" $(ARGS); \
 	done
 
 docs: $(VENV)/.ready-dev ## check the documentation: its links hold, its code runs (no site is built)

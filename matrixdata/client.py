@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -264,14 +264,14 @@ class AsyncClient:
     def _on_logout(self, error: LoggedOut) -> None:
         self._logged_out = error
 
-    async def _choose_source(self) -> Source:
+    async def _choose_source(self, lacking: Collection[str]) -> Source:
         """Simplified sliding sync where the server has it, /sync elsewhere; versions alone do not tell."""
         body = await self._caller.call(requests.versions(), patience=0)
         try:
             features = msgspec.json.decode(body, type=_Versions).unstable_features
         except msgspec.MsgspecError:
             features = {}
-        if features.get("org.matrix.simplified_msc3575"):
+        if features.get("org.matrix.simplified_msc3575") and SlidingSource.kind not in lacking:
             return SlidingSource(self._caller)
         return V2Source(self._caller, await self._store.rooms.synced())
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # At a desk the same code gets the same verdict, and quickly. Continuous integration looks at new examples
 # each time and prints what replays a failure. `--hypothesis-profile=deep` is for a hunt.
 settings.register_profile("desk", deadline=None, max_examples=50, derandomize=True)
-settings.register_profile("ci", deadline=None, max_examples=100, print_blob=True)
+settings.register_profile("quick", deadline=None, max_examples=15, derandomize=True)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 settings.register_profile("deep", deadline=None, max_examples=5_000, print_blob=True)
 settings.load_profile("ci" if EVERYTHING_REQUIRED else "desk")
 

@@ -130,6 +130,7 @@ class AsyncCollection:
         self._services.check()
         await self._services.caller.call(requests.leave(self._room_id))
         await self._services.rooms.apply([RoomChange(self._room_id, membership="leave")], tokens={})
+        self._services.freshness.forget(self._room_id)
         await unbind(self._services, self._room_id)
 
     # -- writing ----------------------------------------------------------------------------------------

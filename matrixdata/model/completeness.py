@@ -50,5 +50,5 @@ class Completeness:
         if self.pending:
             parts.append(f"{self.pending} still to be sent")
         if not self.fresh:
-            parts.append("the server was not reached, newer rows may exist")
+            parts.append("the server was not asked or not reached; newer rows may exist")
         return "; ".join(parts) or "complete"

@@ -42,6 +42,10 @@ class Freshness:
             self._backfill.ask(room_id)
         return live
 
+    def forget(self, room_id: str) -> None:
+        """Stop following a room that was left."""
+        self._loop.forget(room_id)
+
     async def catch_up(self, room_id: str, *, timeout: float) -> bool:
         """Wait until the replica holds what the server has now; False if that could not be known in time.
 

@@ -12,7 +12,7 @@ from matrixdata.receiving.sources import TokenRefused
 from matrixdata.transport.caller import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from matrixdata.receiving.intake import Intake
     from matrixdata.receiving.sources import Source
@@ -27,6 +27,10 @@ _LONG_POLL_MS = 30_000
 class SyncLoop:
     """Keeps the rooms somebody asked for in step with the server.
 
+    Args:
+        choose_source: how to sync, given the kinds that turned out to be missing.
+        on_gap: called with a room id when a response left events out.
+
     Attributes:
         failing: why the server was not reached at the last attempt; None when it was.
         fatal: why the loop ended; every later `follow` raises it.
@@ -38,7 +42,7 @@ class SyncLoop:
         intake: Intake,
         lease: Lease,
         *,
-        choose_source: Callable[[], Awaitable[Source]],
+        choose_source: Callable[[Collection[str]], Awaitable[Source]],
         chance: Callable[[], float],
         clock: Callable[[], int],
         on_change: Callable[[], None],
@@ -110,9 +114,10 @@ class SyncLoop:
         await self._rooms.lead()
         await self._intake.reconcile()
         backoff, failures, source = Backoff(), 0, None
+        lacking: set[str] = set()
         while True:
             try:
-                source = source or await self._choose_source()
+                source = source or await self._choose_source(lacking)
                 await self._round(source)
             except (LoggedOut, StoreLocked, ClientClosed):
                 raise
@@ -120,8 +125,10 @@ class SyncLoop:
                 # The network, the server, or our disk: each may be well again without anybody restarting us.
                 failures += 1
                 log.info("sync failed (%s), attempt %d", error, failures)
-                if isinstance(error, Unsupported):
-                    source = None  # what probing promised is gone, as after a downgrade: probe again
+                if isinstance(error, Unsupported) and source is not None:
+                    # What probing promised is not there, as behind a proxy that knows other paths only.
+                    lacking.add(source.kind)
+                    source = None
                 self.failing = error
                 self._notify()
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0

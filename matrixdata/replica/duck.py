@@ -46,7 +46,7 @@ class Sandbox:
     def __init__(self, *, threads: int = 2, memory: str = "2GB") -> None:
         try:
             import duckdb  # noqa: PLC0415  optional, and slow to import
-            import pyarrow  # noqa: F401, ICN001, PLC0415  as above
+            import pyarrow  # noqa: F401, PLC0415  as above
         except ImportError:
             raise MissingExtra("SQL", "data") from None
         with mapped_errors():

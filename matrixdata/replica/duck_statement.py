@@ -127,11 +127,14 @@ def _one_select(parser: DuckDBPyConnection, sql: str) -> None:
         statements = parser.extract_statements(sql)
     if len(statements) != 1:
         raise SqlError(f"one statement at a time, not {len(statements)}")
-    kind = statements[0].type.name
+    try:
+        kind = statements[0].type.name
+    except ValueError:  # a kind that DuckDB's own Python package has no name for yet
+        kind = "something else"
     if kind != "SELECT":
         raise SqlError(
-            f"a query only reads: this is {kind}, and only SELECT (WITH, UNION, FROM … included) is allowed. "
-            "Write to a collection with publish()"
+            f"this is {kind}, and a query only reads: it is one SELECT (WITH, UNION, FROM … included). "
+            "To write to a collection there is publish()"
         )
 
 

@@ -26,6 +26,7 @@ _CELL = f"json_extract({_TEXT}, ?)"
 # json_extract ends a text; and an escape hides a key from a path.
 _ODD = f"instr({_TEXT}, '\\u') > 0"
 _UNSAYABLE = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
+_AMONG = f"{_CELL} IN (SELECT value FROM json_each(?))"  # noqa: S608  constants and ? marks
 _SLACK = 1e-12
 """SQLite may read a decimal fraction some units in the last place off, depending on version and platform."""
 
@@ -222,7 +223,7 @@ def _among(path: Path, operands: tuple[Operand, ...]) -> _Test:
     if texts:
         tests.append(
             _same(
-                f"({_KIND} = 'text' AND {_CELL} IN (SELECT value FROM json_each(?)))",
+                f"({_KIND} = 'text' AND {_AMONG})",
                 where,
                 where,
                 json.dumps(texts, ensure_ascii=False),
@@ -241,7 +242,7 @@ def _among_numbers(where: str, numbers: list[Any]) -> _Test:
     def test(real: str, *limits: object) -> _Sql:
         return _Sql(
             f"({_KIND} IN ('integer', 'real') AND CASE typeof({_CELL})"
-            f" WHEN 'integer' THEN {_CELL} IN (SELECT value FROM json_each(?)) ELSE {real} END)",
+            f" WHEN 'integer' THEN {_AMONG} ELSE {real} END)",
             (where, where, where, whole, *limits),
         )
 

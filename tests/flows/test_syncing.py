@@ -327,6 +327,15 @@ def test_empty_pages_that_go_on_are_followed(away, monkeypatch):
     assert emptied
 
 
+@pytest.mark.parametrize("network", ["sliding"], indirect=True)
+def test_a_way_to_sync_that_is_announced_and_missing_is_replaced_by_the_other(away):
+    missing = Answer(404, b'{"errcode":"M_UNRECOGNIZED"}')
+    away.network.fault = lambda seen: missing if "simplified_msc3575" in seen.path else None
+    send_many(away.raw, away.room_id, range(3))
+    query = away.come().query()
+    assert (query.count(), query.completeness.complete) == (3, True)
+
+
 def test_both_ways_to_sync_give_the_same_rows(server, monkeypatch):
     raw = server.raw(server.name("owner"))
     room_id = raw.create_room(initial_state=[{"type": "io.example", "state_key": "k", "content": {"a": 1}}])
@@ -338,7 +347,7 @@ def test_both_ways_to_sync_give_the_same_rows(server, monkeypatch):
     for kind in ("sliding", "v2"):
         if kind == "v2":
 
-            async def only_v2(self):
+            async def only_v2(self, _):
                 return V2Source(self._caller)
 
             monkeypatch.setattr(AsyncClient, "_choose_source", only_v2)

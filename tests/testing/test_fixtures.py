@@ -6,7 +6,7 @@ import sys
 import pytest
 
 CONFTEST = 'pytest_plugins = ["matrixdata.testing"]\n'
-TESTS = '''
+TESTS = """
 def test_publish_and_query(matrixdata_client):
     readings = matrixdata_client.create_collection("readings", encrypted=False)
     readings.publish({"temp": 21.5})
@@ -20,7 +20,7 @@ def test_two_users(matrixdata_user):
 
 def test_each_test_has_users_of_its_own(matrixdata_client):
     assert matrixdata_client.invites() == [] and matrixdata_client.collections() == []
-'''
+"""
 
 
 @pytest.mark.server
