@@ -176,14 +176,15 @@ def test_a_strangers_key_cannot_take_the_name_of_a_declared_column() -> None:
     ) == [1]
 
 
-def test_every_record_of_the_20000_can_be_laid_out() -> None:
-    table = sql_table(filters.records(), meta={"_uid": list(map(str, range(filters.RECORDS)))})
+def test_records_of_every_shape_can_be_laid_out() -> None:
+    data = filters.records()[:2000]
+    table = sql_table(data, meta={"_uid": list(map(str, range(len(data))))})
 
     (row,) = rows(run_sql("select count(*) as n, max(_uid) as last from r", {"r": table}))
-    assert row == {"n": filters.RECORDS, "last": "9999"}
-    found = filter_rows(filters.records(), {}, "temp_max > 30")
+    assert row == {"n": 2000, "last": "999"}
     expression = parse_where({"temp_max": {">": 30}})
-    assert found == [i for i, record in enumerate(filters.records()) if matches(expression, record)]
+    expected = [i for i, record in enumerate(data) if matches(expression, record)]
+    assert filter_rows(data, {}, "temp_max > 30") == expected != []
 
 
 # -- statements ---------------------------------------------------------------------------------------

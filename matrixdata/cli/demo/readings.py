@@ -85,7 +85,7 @@ def seattle() -> Readings:
         name="seattle-temperatures",
         schema=_schema({TIME: {"type": "string", "format": "date-time"}, "temp_f": {"type": "number"}}),
         records=[*records[summer:], *records[:summer]],
-        source="hourly temperatures in Seattle, 2010 (NOAA, from vega_datasets)",
+        source="hourly temperatures in Seattle, 2010 (from vega_datasets)",
         zone=zone.key,
         units={"temp_f": "°F"},
     )
