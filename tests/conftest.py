@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.requirements import EVERYTHING_REQUIRED, MARKERS, require
+from tests.servers import pair, server, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # At a desk the same code gets the same verdict, and quickly. Continuous integration looks at new examples
 # each time and prints what replays a failure. `--hypothesis-profile=deep` is for a hunt.
+__all__ = ["pair", "server", "server_address"]  # one homeserver for all tests that ask for it
+
 settings.register_profile("desk", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("quick", deadline=None, max_examples=15, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,6 +11,8 @@ import msgspec
 
 from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import Bulk, OnError
+from matrixdata.collection.display import collection_html
+from matrixdata.collection.progress import Progress, callback_of
 from matrixdata.collection.query import AsyncQuery, Moment, OnIncomplete, checked_query
 from matrixdata.collection.roles import Role, read_power_levels
 from matrixdata.collection.tables import (
@@ -23,6 +25,8 @@ from matrixdata.collection.tables import (
 )
 from matrixdata.errors import NotSent, Rejected, StoreLocked, Unknown
 from matrixdata.model import InvalidRecord, JSONObject, Position
+from matrixdata.model.listing import Listing
+from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import parse_context_state, parse_state
 from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
@@ -49,9 +53,20 @@ class AsyncCollection:
         self._name = name
         self._rules = rules
         self._encrypted = encrypted
+        self._last: AsyncQuery | None = None
 
     def __repr__(self) -> str:
-        return f"<Collection {self.name!r} {self._room_id}>"
+        return f"<Collection {self.name!r} {safe_text(self._room_id)}>"
+
+    def _repr_html_(self) -> str:
+        """What it is and what its last query lacked, for notebooks; everything is escaped, nothing is asked."""
+        return collection_html(
+            name=self.name,
+            room_id=self._room_id,
+            encrypted=self._encrypted,
+            schema=self.schema,
+            found=self._last.last if self._last else None,
+        )
 
     # -- what it is -------------------------------------------------------------------------------------
     @property
@@ -181,7 +196,7 @@ class AsyncCollection:
         on_error: OnError = "collect",
         wait: Milestone = "sent",
         timeout: float = 10.0,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records: an iterable of dicts, a pandas or polars DataFrame, or an Arrow table.
 
@@ -191,7 +206,8 @@ class AsyncCollection:
                 checks all rows first and publishes none if one is bad.
             wait: as in `publish`.
             timeout: seconds without any progress after which it returns; the rest stays queued.
-            progress: called with (sent, accepted) as it goes.
+            progress: called with (sent, accepted) as it goes. None: the blocking face shows a bar after a second,
+                in notebooks and on terminals; False: nothing.
 
         Raises:
             RecordInvalid, TooLarge: with on_error="raise"; nothing was queued.
@@ -199,12 +215,13 @@ class AsyncCollection:
         self._services.check()
         _check_wait(wait)
         rules = await self._services.intake.rules(self._room_id)
+        report = callback_of(progress)
         bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
-        await bulk.accept(rows, progress)
+        await bulk.accept(rows, report)
         if wait == "synced":
             await self._follow(timeout)
         if wait != "queued":
-            await bulk.finish(wait, timeout=timeout, progress=progress)
+            await bulk.finish(wait, timeout=timeout, progress=report)
         return bulk.report()
 
     async def _follow(self, timeout: float) -> None:
@@ -267,7 +284,8 @@ class AsyncCollection:
             now=self._services.clock(),
             replica=self._services.replica,
         )
-        return AsyncQuery(self._services, self._room_id, self.name, spec)
+        self._last = AsyncQuery(self._services, self._room_id, self.name, spec)
+        return self._last
 
     def history(self, *, timeout: float = 10.0) -> AsyncTable[HistoryEvent]:
         """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
@@ -299,22 +317,23 @@ class AsyncCollection:
         return state_rows(parse_context_state(body))
 
     async def sync(
-        self, *, since: datetime | None = None, progress: Callable[[SyncProgress], None] | None = None
+        self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None
     ) -> None:
         """Complete the replica from the server now: every gap filled, back to `since` or to the start.
 
         Args:
             since: an aware datetime; older history may stay a gap.
-            progress: called as pages arrive.
+            progress: called as pages arrive; None and False as in `publish_many`.
 
         Raises:
             NotSent, Unknown, RateLimited: the server was not reached; what was fetched is kept.
             ValueError: `since` has no time zone.
         """
         self._services.check()
+        report = callback_of(progress)
         back_to = microseconds(since) // 1000 if since is not None else None
         await self._services.freshness.follow(self._room_id)
-        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=progress)
+        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
         await self._services.freshness.catch_up(self._room_id, timeout=30)
 
     async def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
@@ -322,7 +341,8 @@ class AsyncCollection:
         self._services.check()
         await self._services.freshness.ready(self._room_id, timeout=timeout)
         pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
-        return [invalid_record(event) async for page in pages for event in page]
+        found = [invalid_record(event) async for page in pages for event in page]
+        return Listing(found, title="invalid record", columns=("time", "sender", "problems", "content"))
 
     # -- state ------------------------------------------------------------------------------------------
     async def _state_rows(self) -> Sequence[StateRow]:

@@ -115,7 +115,8 @@ def checked_creation(
     """Check the arguments of `create_collection`; every mistake raises before anything is sent."""
     if encrypted:
         raise Unsupported(
-            "an encrypted collection", "a later version of matrixdata; pass encrypted=False for now"
+            "end-to-end encryption",
+            "this version has none yet; pass encrypted=False to make a collection that the server can read",
         )
     if isinstance(invite, str):
         raise TypeError(f"invite={invite!r}; it takes a list of user ids, such as [{invite!r}]")

@@ -18,6 +18,8 @@ from matrixdata.collection.bindings import bind, meaning
 from matrixdata.collection.core import AsyncCollection
 from matrixdata.collection.creation import Creation, checked_name
 from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, Unknown, Unsupported
+from matrixdata.model import html
+from matrixdata.model.listing import Listing, readable
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.content import COLLECTION
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 # A room that we know to be in opens without the server, which is asked for no more than so many seconds.
 _PATIENCE = 10.0
+_INFO_COLUMNS = ("name", "claimed_name", "members", "encrypted", "room_id")
+INVITE_COLUMNS = ("claimed_name", "inviter", "room_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,13 @@ class CollectionInfo:
     encrypted: bool
     members: int
 
+    def _repr_html_(self) -> str:
+        """The facts, for notebooks; everything is escaped."""
+        return html.panel(
+            f"Collection {self.name or self.claimed_name or self.room_id}",
+            html.facts((name.replace("_", " "), readable(getattr(self, name))) for name in _INFO_COLUMNS),
+        )
+
 
 class AsyncInvite:
     """An invite to a room. Its name is claimed by whoever sent it."""
@@ -60,7 +71,15 @@ class AsyncInvite:
         self.inviter = inviter
 
     def __repr__(self) -> str:
-        return f"<Invite to {self.claimed_name!r} from {safe_text(self.inviter)} {self.room_id}>"
+        return f"<Invite to {self.claimed_name!r} from {safe_text(self.inviter)} {safe_text(self.room_id)}>"
+
+    def _repr_html_(self) -> str:
+        """Who invites to what, for notebooks; everything is escaped."""
+        return html.panel(
+            "Invite",
+            html.facts((name.replace("_", " "), getattr(self, name)) for name in INVITE_COLUMNS),
+            note="its name is claimed by whoever sent it; .accept(name=…) binds one of your own, .reject() declines",
+        )
 
     async def accept(self, *, name: str | None = None) -> AsyncCollection:
         """Join; with `name`, also bind that name to the room. The claimed name binds nothing by itself."""
@@ -231,11 +250,12 @@ class Directory:
             }
         except Unsupported:
             found = await self._invites_v2()
-        return [
+        invites = (
             AsyncInvite(self, room_id, *_invite_facts(events, self._services.user_id))
             for room_id, events in found.items()
             if isinstance(events, list)
-        ]
+        )
+        return Listing(invites, title="invite", columns=INVITE_COLUMNS)
 
     async def _invites_v2(self) -> dict[str, Any]:
         nothing: dict[str, Any] = {"types": []}
@@ -265,7 +285,7 @@ class Directory:
             )
         except (NotSent, Unknown):
             joined = await self._services.rooms.joined()
-        infos = []
+        infos = Listing[CollectionInfo](title="collection", columns=_INFO_COLUMNS)
         for room_id in dict.fromkeys([*names, *(joined if isinstance(joined, list) else [])]):
             info = await self._info(room_id, names.get(room_id))
             if info is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.errors import NotFound
+from matrixdata.model.listing import Listing
 from matrixdata.receiving.records import moment
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.ports import Services
     from matrixdata.model import JSON
+
+_COLUMNS = ("accepted", "state", "reason", "value", "room_id", "uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class AsyncOutbox:
     async def list(self) -> list[OutboxEntry]:
         """Everything in the outbox, in the order of acceptance."""
         self._services.check()
-        return [
+        entries = (
             OutboxEntry(
                 room_id=item.room_id,
                 uid=item.uid,
@@ -57,7 +60,8 @@ class AsyncOutbox:
                 accepted=moment(item.accepted_at),
             )
             for item in await self._services.outbox.list()
-        ]
+        )
+        return Listing(entries, title="undelivered record", columns=_COLUMNS)
 
     async def retry(self, uid: str) -> None:
         """Send a stuck record again, once what was wrong has been mended.

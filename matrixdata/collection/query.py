@@ -13,6 +13,7 @@ import anyio.to_thread
 import msgspec
 
 from matrixdata.collection.awaited import Awaited, Fetched
+from matrixdata.collection.display import Asked, asked, query_html, query_text
 from matrixdata.errors import Incomplete, IncompleteWarning, MatrixDataError, Unsupported
 from matrixdata.model import Completeness, Position, Record
 from matrixdata.model.expression import Expression, matches
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Moment = str | datetime | Position
 OnIncomplete = Literal["warn", "raise", "ignore"]
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)(s|m|h|d|w)")
+_TAKES = 'it takes "-24h" (s, m, h, d, w), "2026-01-01T00:00:00Z", an aware datetime or a Position'
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -50,6 +52,7 @@ class QuerySpec:
     limit: int | None
     on_incomplete: OnIncomplete
     timeout: float
+    asked: Asked = ()
 
 
 def checked_query(
@@ -104,6 +107,15 @@ def checked_query(
         limit=limit,
         on_incomplete=on_incomplete,
         timeout=timeout,
+        asked=asked(
+            where=where,
+            since=since,
+            until=until,
+            columns=columns,
+            order=order,
+            limit=limit,
+            as_of=str(as_of) if as_of is not None else None,
+        ),
     )
 
 
@@ -120,10 +132,8 @@ def _bound(name: str, bound: Moment | None, now: int) -> int | None:
         try:
             return microseconds(datetime.fromisoformat(bound))
         except ValueError as error:
-            raise ValueError(f"{name}={bound!r}: {error}") from None
-    raise TypeError(
-        f'{name}={bound!r}; it takes "-24h", "2026-01-01T00:00:00Z", an aware datetime or a Position'
-    )
+            raise ValueError(f"{name}={bound!r} ({error}); {_TAKES}") from None
+    raise TypeError(f"{name}={bound!r}; {_TAKES}")
 
 
 def _change(name: str, bound: Moment | None, replica: str) -> int | None:
@@ -152,8 +162,16 @@ class AsyncQuery:
         self._completeness: Completeness | None = None
 
     def __repr__(self) -> str:
-        last = f"; last result: {self._completeness}" if self._completeness else ""
-        return f"<Query of {self._name!r}{last}>"
+        return query_text(self._name, self._spec.asked, self._completeness)
+
+    def _repr_html_(self) -> str:
+        """What is asked and what the last result lacked, for notebooks; showing it runs nothing."""
+        return query_html(self._name, self._spec.asked, self._completeness)
+
+    @property
+    def last(self) -> Completeness | None:
+        """What the last result lacked; None before one was asked for. Asks nothing."""
+        return self._completeness
 
     # -- rows -------------------------------------------------------------------------------------------
     def __aiter__(self) -> AsyncIterator[Record]:

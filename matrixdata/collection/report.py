@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from matrixdata.model import html
+
 if TYPE_CHECKING:
     from matrixdata.model import Problem
+
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class PublishReport:
         """Rows accepted that are still on their way."""
         return self.accepted - self.sent - len(self.stuck)
 
-    def __str__(self) -> str:
+    @property
+    def _summary(self) -> str:
         parts = [f"{self.accepted:,} accepted", f"{self.sent:,} sent"]
         if self.queued:
             parts.append(f"{self.queued:,} still queued")
@@ -54,7 +59,31 @@ class PublishReport:
             parts.append(f"{len(self.stuck):,} refused by the server")
         if self.rejected:
             parts.append(f"{len(self.rejected):,} rejected")
-        lines = [", ".join(parts), *(f"  {row}" for row in self.rejected[:10])]
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        return f"<PublishReport: {self._summary}>"
+
+    def __str__(self) -> str:
+        lines = [self._summary, *(f"  {row}" for row in self.rejected[:10])]
         if len(self.rejected) > 10:
             lines.append(f"  … and {len(self.rejected) - 10:,} more in report.rejected")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The counts, and a table of what went wrong, for notebooks; everything is escaped."""
+        wrong = [
+            [f"row {row.row}", problem.pointer, problem.rule, problem.message, problem.value]
+            for row in self.rejected[:_SHOWN]
+            for problem in row.problems
+        ]
+        wrong += [
+            [f"uid {uid}", None, reason, "refused by the server", None] for uid, reason in self.stuck[:_SHOWN]
+        ]
+        more = max(len(self.rejected) - _SHOWN, 0) + max(len(self.stuck) - _SHOWN, 0)
+        return html.panel(
+            self._summary,
+            *([html.table(("record", "where", "rule", "reason", "value"), wrong)] if wrong else []),
+            note=f"… and {more:,} more in report.rejected and report.stuck" if more else "",
+            warning="Some records are not in the collection." if wrong else "",
+        )

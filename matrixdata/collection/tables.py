@@ -12,6 +12,7 @@ import msgspec
 
 from matrixdata.collection.awaited import Fetched
 from matrixdata.errors import MissingExtra
+from matrixdata.model import html
 from matrixdata.receiving.records import moment
 
 if TYPE_CHECKING:
@@ -117,6 +118,14 @@ class AsyncTable(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<table of {self._kind.__name__}: {', '.join(f.name for f in fields(self._kind))}>"
+
+    def _repr_html_(self) -> str:
+        """Its columns, for notebooks; showing it fetches nothing."""
+        return html.panel(
+            f"Table of {self._kind.__name__}",
+            html.table([f.name for f in fields(self._kind)], []),
+            note="fetched when asked for: iterate, .records() or .to_pandas()",
+        )
 
     def __aiter__(self) -> AsyncIterator[T]:
         """The rows."""

@@ -48,4 +48,5 @@ def polars_frame(table: pa.Table) -> pl.DataFrame:
         raise MissingExtra("polars frames", "polars") from None
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101  a table never gives a Series
+    frame.columns = table.column_names  # polars gives a name of its own to a column without one
     return frame

@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING
+
+from matrixdata.model import html
+from matrixdata.model.listing import as_json, readable
+from matrixdata.model.problem import safe_text
 
 if TYPE_CHECKING:
     from matrixdata.model.json import JSON
     from matrixdata.model.position import Position
     from matrixdata.model.problem import Problem
+
+
+_SHOWN = 50
+_ORIGIN = ("sender", "time", "event_id", "uid", "row_state")
+_REASON = ("pointer", "rule", "message", "value")
 
 
 class RowState(StrEnum):
@@ -48,6 +58,24 @@ class Record:
     uid: str
     row_state: RowState = RowState.VALID
 
+    def __repr__(self) -> str:
+        return (
+            f"<Record {as_json(self.value)} from {safe_text(self.sender)} "
+            f"at {readable(self.time)}, {self.row_state}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What it holds and where it came from, as tables for notebooks; everything is escaped."""
+        value = self.value.items() if isinstance(self.value, dict) else [("value", self.value)]
+        pending = self.row_state is RowState.PENDING
+        return html.panel(
+            "Record",
+            html.facts((key, readable(member)) for key, member in islice(value, _SHOWN)),
+            html.facts((name, readable(getattr(self, name))) for name in _ORIGIN),
+            note=f"… and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else "",
+            warning="not yet seen to arrive at the server" if pending else "",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
@@ -64,3 +92,19 @@ class InvalidRecord:
     time: datetime
     content: JSON
     problems: tuple[Problem, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        return (
+            f"<InvalidRecord {as_json(self.content)} from {safe_text(self.sender)} "
+            f"at {readable(self.time)}: {'; '.join(map(str, self.problems))}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What arrived and why it is no record, as tables for notebooks; everything is escaped."""
+        return html.panel(
+            "Invalid record",
+            html.table(_REASON, ([getattr(problem, name) for name in _REASON] for problem in self.problems)),
+            html.facts(
+                (name, readable(getattr(self, name))) for name in ("content", "sender", "time", "event_id")
+            ),
+        )

@@ -8,6 +8,8 @@ from weakref import WeakValueDictionary
 import anyio
 
 from matrixdata.errors import Rejected
+from matrixdata.model import html
+from matrixdata.model.problem import safe_text
 
 if TYPE_CHECKING:
     from matrixdata.replica.outbox import OutboxItem
@@ -17,6 +19,11 @@ _REACHED = {
     "queued": {"queued", "sent", "synced"},
     "sent": {"sent", "synced"},
     "synced": {"synced"},
+}
+_MEANING = {
+    "queued": "durable on this machine; it is sent as soon as the server answers",
+    "sent": "the server has it",
+    "synced": "the server has it, and so has the local replica",
 }
 
 
@@ -57,7 +64,16 @@ class AsyncReceipt:
 
     def __repr__(self) -> str:
         detail = f" {self.event_id}" if self.event_id else f" ({self.reason})" if self.reason else ""
-        return f"<Receipt {self.state}{detail} uid={self.uid!r}>"
+        return f"<Receipt {self.state}{safe_text(detail)} uid={self.uid!r}>"
+
+    def _repr_html_(self) -> str:
+        """What became of the record so far, for notebooks; everything is escaped."""
+        return html.panel(
+            f"Receipt: {self.state}",
+            html.facts([("uid", self.uid), ("event id", self.event_id)]),
+            note=_MEANING.get(self.state, ""),
+            warning=f"refused: {self.reason}; it stays in client.outbox" if self.state == "stuck" else "",
+        )
 
     async def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
         """Wait until the record got that far, or was refused, or `timeout` seconds passed.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rows(table: pa.Table) -> list[dict[str, JSON]]:
-    """One dict a row of plain JSON; NULL is None, times RFC 3339 text in UTC, decimals numbers, the rest text (NaN too).
+    """One dict a row of plain JSON; NULL is None, times RFC 3339 text in UTC, decimals numbers, the rest text.
 
     Raises:
         SqlError: two columns have one name.

@@ -46,18 +46,16 @@ def checked_select(parser: DuckDBPyConnection, sql: str) -> tuple[str, ...]:
     """
     _check_text(sql, "SQL")
     _one_select(parser, sql)
-    nodes = list(_nodes(_parsed(parser, sql)))
+    tree = _parsed(parser, sql)
+    nodes = list(_nodes(tree))
     _check_functions(nodes)
     spelt = {str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE"}
     for node in nodes:
         if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
             raise SqlError(f"{shown(node['table_name'])} stands in a schema; {_CATALOGS}")
-    own = _own_names(nodes)
-    _check_case(spelt | own)
-    with mapped_errors():
-        names = set(parser.get_table_names(sql))
-    # DuckDB leaves its own catalogs out, such as pg_tables; here they are tables like others, that is none.
-    return tuple(sorted(names | (spelt - own)))
+    _check_case(spelt | {name for node in nodes for name, _ in _given(node)})
+    # Not parser.get_table_names(): it binds columns too, and fails on tables that it cannot know here.
+    return tuple(sorted(set(_read(tree, frozenset()))))
 
 
 def checked_expression(parser: DuckDBPyConnection, where: str) -> str:
@@ -133,8 +131,8 @@ def _one_select(parser: DuckDBPyConnection, sql: str) -> None:
         kind = "something else"
     if kind != "SELECT":
         raise SqlError(
-            f"this is {kind}, and a query only reads: it is one SELECT (WITH, UNION, FROM … included). "
-            "To write to a collection there is publish()"
+            f"a query only reads, and this is {kind}: write one SELECT (WITH and UNION are fine); "
+            "records are written with publish()"
         )
 
 
@@ -171,14 +169,28 @@ def _check_functions(nodes: list[dict[str, Any]]) -> None:
             raise SqlError("placeholders cannot be filled in here; write the value")
 
 
-def _own_names(nodes: list[dict[str, Any]]) -> set[str]:
-    """The names that WITH gives."""
-    return {
-        str(entry["key"])
-        for node in nodes
-        for entry in (node.get("cte_map") or {}).get("map", ())
-        if isinstance(entry, dict) and "key" in entry
-    }
+def _given(node: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The names that a WITH gives, each with what it stands for."""
+    entries = (node.get("cte_map") or {}).get("map", ())
+    return [(str(entry["key"]), entry.get("value")) for entry in entries]
+
+
+def _read(tree: Any, given: frozenset[str]) -> Iterator[str]:  # noqa: ANN401  JSON
+    """The tables that a query reads, where `given` are the names of WITH around it."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _read(item, given)
+    elif isinstance(tree, dict):
+        if tree.get("type") == "BASE_TABLE" and tree["table_name"] not in given:
+            yield str(tree["table_name"])
+        if tree.get("type") in ("RECURSIVE_CTE_NODE", "CTE_NODE"):  # the name is known inside, too
+            given |= {str(tree.get("cte_name") or tree.get("ctename"))}
+        for name, meaning in _given(tree):
+            yield from _read(meaning, given)
+            given |= {name}
+        for key, item in tree.items():
+            if key != "cte_map":
+                yield from _read(item, given)
 
 
 def _check_case(names: set[str]) -> None:

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import matrixdata as md
-from tests.servers import TestServer, pair, server, server_address
-
-__all__ = ["pair", "server", "server_address"]
+from tests.servers import TestServer
 
 READINGS = [
     {"ts": f"2026-01-01T0{n}:00:00Z", "device": f"d{n % 3}", "temp": 20 + n / 4, "room": {"floor": n % 2}}

@@ -129,6 +129,26 @@ def test_records_that_wait_for_their_schema_become_valid_when_it_arrives_and_are
             sub.get(timeout=0.1)
 
 
+def test_a_crash_between_new_rules_and_new_verdicts_is_made_good_by_the_next_client(pair, raw, monkeypatch):
+    from matrixdata.replica.rooms import Rooms
+
+    other = {"type": "object", "required": ["pressure"]}
+    waiting = {"v": 1, "uid": "w", "schema": schema_hash(json.dumps(other)), "value": {"pressure": 1000}}
+    raw.send(pair.room_id, waiting)
+    assert pair.theirs.query().count() == 0
+
+    async def lost(*_, **__):
+        pass
+
+    with monkeypatch.context() as crash:
+        crash.setattr(Rooms, "rejudge", lost)
+        schema_event(raw, pair, "2", other)
+        assert pair.theirs.query().count() == 0
+        pair.reader.close()
+    again = pair.server.connect(pair.reader.user_id[1:].split(":")[0]).collection(pair.room_id)
+    assert again.query().count() == 1
+
+
 def test_a_schema_put_in_force_later_is_what_new_records_are_checked_against(pair, raw):
     pair.mine.query().count()
     new = {"type": "object", "required": ["pressure"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ HOSTILE = [
     "\t=1",
     "\r=1",
     "\n=1",
-    "＝1",
+    "＝1",  # noqa: RUF001  the full-width form starts a formula too
     '=HYPERLINK("http://x")',
-]  # noqa: RUF001
+]
 SCHEMA = {"properties": {"ts": {"type": "string", "format": "date-time"}, "temp": {"type": "number"}}}
 
 
@@ -104,9 +103,9 @@ def test_every_digit_is_there_and_missing_differs_from_empty(tmp_path: Path) -> 
         ",5e-324,,1,,",
     ]
     assert path.read_bytes().count(b"\r\n") == 3
-    assert pd.read_csv(path, float_precision="round_trip")["temp"].tolist() == [0.1 + 0.2, 5e-324]
+    assert pd.read_csv(path, dtype={"u": "UInt64"})["u"].tolist()[0] == 2**64 - 1
     assert pl.read_csv(path)["s"].to_list() == ["", None]
-    assert duckdb.read_csv(str(path)).select("i").fetchall() == [(2**53 + 1,), (1,)]
+    assert duckdb.read_csv(str(path)).select("i, temp").fetchall() == [(2**53 + 1, 0.1 + 0.2), (1, 5e-324)]
 
 
 def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path: Path) -> None:
 
 def test_it_appears_whole_or_not_at_all_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = to_csv([{"a": 1}], tmp_path / "x.csv")
-    os.chmod(path, 0o644)
+    path.chmod(0o644)
 
     with pytest.raises(ValueError, match="twice"):
         to_csv([{"a": 2}], path, columns=["a", "a"])

@@ -111,7 +111,7 @@ def _test(draw: random.Random) -> dict[Any, Any]:
         path = ("in", *path) if draw.random() < 0.1 else path
         operands = [_operand(draw) for _ in range(3)]
     tests: dict[str, Any] = {}
-    for _ in range(draw.choice([1, 1, 2])):
+    for _ in range(draw.choice([1, 1, 1, 2])):
         op = draw.choice(["=", "=", "!=", "!=", ">", ">=", "<", "<=", "in", "not in", "exists"])
         operand = draw.choice(operands)
         if op == "exists":
@@ -129,9 +129,9 @@ def _test(draw: random.Random) -> dict[Any, Any]:
 
 def _where(draw: random.Random, depth: int = 0) -> dict[Any, Any]:
     shape = draw.random()
-    if depth > 1 or shape < 0.7:
+    if depth > 1 or shape < 0.8:
         return _test(draw)
-    if shape < 0.82:
+    if shape < 0.88:
         return {"$not": _where(draw, depth + 1)}
     return {draw.choice(["$and", "$or"]): [_where(draw, depth + 1) for _ in range(draw.choice([1, 2, 2]))]}
 

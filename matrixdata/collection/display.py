@@ -1,0 +1,91 @@
+"""How collections and queries show themselves. Pure: made of what is known here already, never asks or reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matrixdata.model import html
+from matrixdata.model.problem import shown
+
+if TYPE_CHECKING:
+    from matrixdata.model import JSON, Completeness, JSONObject
+
+Asked = Sequence[tuple[str, str]]
+"""The arguments that a query was given, each as a name and a short, inert text."""
+
+_SHOWN = 30
+
+
+def asked(**given: object) -> tuple[tuple[str, str], ...]:
+    """The arguments that are not None, as `Asked`."""
+    return tuple((name, shown(value, 200)) for name, value in given.items() if value is not None)
+
+
+def query_text(name: str, given: Asked, found: Completeness | None) -> str:
+    """A query in one line."""
+    arguments = "".join(f" {key}={value}" for key, value in given)
+    last = f"; last result: {found}" if found else "; not run yet"
+    return f"<Query of {name!r}{arguments}{last}>"
+
+
+def query_html(name: str, given: Asked, found: Completeness | None) -> str:
+    """A query as HTML, with what its last result lacked."""
+    return html.panel(
+        f"Query of {name}",
+        html.facts([*given] or [("records", "all")]),
+        **_lacks(found, "not run yet; ask for .to_pandas(), .values(), .count() or iterate"),
+    )
+
+
+def collection_html(
+    *, name: str, room_id: str, encrypted: bool, schema: JSONObject | bool | None, found: Completeness | None
+) -> str:
+    """A collection as HTML: what it is, its fields, and what its last query lacked."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    fields = list(properties.items()) if isinstance(properties, dict) else []
+    title = schema.get("title") if isinstance(schema, dict) else None
+    shown_schema = title if isinstance(title, str) else "none" if schema is None else "yes"
+    return html.panel(
+        f"Collection {name}",
+        html.facts(
+            [("room", room_id), ("encrypted", "yes" if encrypted else "no"), ("schema", shown_schema)]
+        ),
+        *([html.table(("field", "type", "required"), _fields(fields[:_SHOWN], schema))] if fields else []),
+        *([html.panel(f"… and {len(fields) - _SHOWN:,} more fields")] if len(fields) > _SHOWN else []),
+        **_lacks(found, "not queried yet in this session"),
+    )
+
+
+def _fields(fields: Sequence[tuple[str, JSON]], schema: object) -> list[tuple[str, str, str]]:
+    required = schema.get("required") if isinstance(schema, Mapping) else None
+    needed = required if isinstance(required, list) else []
+    return [(name, _type(spec), "yes" if name in needed else "") for name, spec in fields]
+
+
+def _type(spec: JSON) -> str:
+    if not isinstance(spec, dict):
+        return "any"
+    kind, form = spec.get("type", "any"), spec.get("format")
+    text = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
+    return f"{text} ({form})" if isinstance(form, str) else text
+
+
+def _lacks(found: Completeness | None, unasked: str) -> dict[str, str]:
+    if found is None:
+        return {"note": unasked}
+    if not found.complete:
+        return {"warning": f"The last result was incomplete: {found}"}
+    return {"note": "Last result: complete" if str(found) == "complete" else f"Last result: complete; {found}"}
+
+
+def client_html(user_id: str, facts: Sequence[tuple[str, object]], *, closed: bool, problem: str | None) -> str:
+    """A client as HTML: who, where, how it is doing."""
+    return html.panel(
+        f"Client of {user_id}",
+        html.facts([*facts, ("state", "closed" if closed else "open")]),
+        warning=f"not in step with the server: {problem}" if problem and not closed else "",
+        note="" if closed else "client.collections() lists your collections, client.status() says more",
+    )
+
+
