@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-# At a desk the same code gets the same verdict, and quickly. Continuous integration looks at new examples
-# each time and prints what replays a failure. `--hypothesis-profile=deep` is for a hunt.
 __all__ = ["pair", "server", "server_address"]  # one homeserver for all tests that ask for it
 
+# The same code gets the same verdict, everywhere; `--hypothesis-profile=deep` hunts for new examples.
 settings.register_profile("desk", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("quick", deadline=None, max_examples=15, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
