@@ -168,11 +168,6 @@ class AsyncQuery:
         """What is asked and what the last result lacked, for notebooks; showing it runs nothing."""
         return query_html(self._name, self._spec.asked, self._completeness)
 
-    @property
-    def last(self) -> Completeness | None:
-        """What the last result lacked; None before one was asked for. Asks nothing."""
-        return self._completeness
-
     # -- rows -------------------------------------------------------------------------------------------
     def __aiter__(self) -> AsyncIterator[Record]:
         """The records, as Record objects."""
@@ -326,7 +321,7 @@ class AsyncQuery:
         shown: set[str] = set()
         async with aclosing(self._services.rooms.scan(self._room_id).records(self._spec.span)) as pages:
             async for page in pages:
-                for event_id, sender, uid, value, time, change in page:
+                for event_id, sender, uid, value, time, change, _ in page:
                     if sender == user:
                         waiting.pop(uid, None)
                         if uid in shown:

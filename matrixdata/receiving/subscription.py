@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +17,6 @@ from matrixdata.replica.account import Cursor
 from matrixdata.replica.scan import Span
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from types import TracebackType
 
     from matrixdata.receiving.feed import Feed
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
 Start = Literal["new", "all"] | Position | datetime
 _PAGE = 500
+# Below every position: they fall by one for each event of the past, and no room has so many.
+_BEFORE_ALL = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,12 @@ class AsyncSubscription:
         self._room_id = room_id
         self._start = start
         self._cursor_name = cursor
-        # Each with the number of the change that brought it; None for what was there before.
-        self._ready: deque[tuple[int | None, Record]] = deque()
-        self._history: AsyncGenerator[list[Record]] | None = None
+        # Each with how far one has read once it is handed out.
+        self._ready: deque[tuple[Cursor, Record]] = deque()
+        self._at = Cursor(sources.replica, 0)
+        self._saved: Cursor | None = None
         self._after = 0
-        self._since: int | None = None
-        self._started = 0
-        self._delivered: int | None = None
+        self._past: tuple[Span, int] | None = None
         self._open = False
 
     def __repr__(self) -> str:
@@ -84,10 +83,12 @@ class AsyncSubscription:
         saved = None
         if self._cursor_name is not None:
             saved = await self._sources.account.cursor(self._room_id, self._cursor_name)
-        if saved is not None and saved.replica == self._sources.replica:
-            self._after, self._since, self._started = saved.change, saved.started, saved.started
-        else:
-            await self._begin()
+        if saved is None or saved.replica != self._sources.replica:
+            saved = await self._begin()
+        self._at, self._after = saved, saved.change
+        if saved.position is not None:
+            self._past = Span(since=saved.from_time, as_of=saved.change), saved.position
+        await self._save()
         self._open = True
         return self
 
@@ -96,47 +97,27 @@ class AsyncSubscription:
     ) -> None:
         """Leave; a named cursor remembers the last record taken, unless its handling raised."""
         self._open = False
-        try:
-            if kind is None:
-                await self._save()
-        finally:
-            if self._history is not None:
-                await self._history.aclose()
+        if kind is None:
+            await self._save()
 
-    async def _begin(self) -> None:
-        """Set the first position as `start` says."""
-        self._after = self._started = self._since = await self._sources.rooms.newest_change()
+    async def _begin(self) -> Cursor:
+        """Where `start` says to begin."""
+        here = self._sources.replica
         if isinstance(self._start, Position):
-            if self._start.replica not in {"", self._sources.replica}:
+            if self._start.replica not in {"", here}:
                 raise MatrixDataError(
                     "this position was taken in a replica that has been rebuilt since; use a datetime, "
                     'or start="all" and skip what you know by record.uid'
                 )
-            self._after = self._started = self._since = self._start.change
-        elif self._start != "new":
-            self._since = None
-            since = microseconds(self._start) if isinstance(self._start, datetime) else None
-            back_to = since // 1000 if since is not None else None
-            await self._sources.freshness.complete(self._room_id, back_to=back_to)
-            self._after = await self._sources.rooms.newest_change()
-            self._history = self._past(Span(since=since, as_of=self._after))
-        await self._save()
-
-    async def _past(self, span: Span) -> AsyncGenerator[list[Record]]:
-        """What was there before, in the timeline's order."""
-        async with aclosing(self._sources.rooms.scan(self._room_id).records(span)) as pages:
-            async for page in pages:
-                yield [
-                    Record(
-                        value=msgspec.json.decode(value),
-                        event_id=event_id,
-                        sender=sender,
-                        time=moment(time),
-                        position=Position(change, self._sources.replica),
-                        uid=uid,
-                    )
-                    for event_id, sender, uid, value, time, change in page
-                ]
+            return Cursor(here, self._start.change, since=self._start.change)
+        if self._start == "new":
+            newest = await self._sources.rooms.newest_change()
+            return Cursor(here, newest, since=newest)
+        from_time = microseconds(self._start) if isinstance(self._start, datetime) else None
+        back_to = from_time // 1000 if from_time is not None else None
+        await self._sources.freshness.complete(self._room_id, back_to=back_to)
+        newest = await self._sources.rooms.newest_change()
+        return Cursor(here, newest, position=_BEFORE_ALL, from_time=from_time)
 
     # -- reading ----------------------------------------------------------------------------------------
     def __aiter__(self) -> AsyncSubscription:
@@ -149,7 +130,7 @@ class AsyncSubscription:
             raise StopAsyncIteration
         while not self._ready:
             await self._fetch()
-        self._delivered, record = self._ready.popleft()
+        self._at, record = self._ready.popleft()
         return record
 
     async def get(self, *, timeout: float | None = None) -> Record:
@@ -165,33 +146,59 @@ class AsyncSubscription:
 
     async def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
-        taken = [await self.__anext__(), *(record for _, record in self._ready)]
-        self._ready.clear()
+        taken = [await self.__anext__()]
+        while self._ready:
+            self._at, record = self._ready.popleft()
+            taken.append(record)
         return taken
 
     async def _fetch(self) -> None:
-        """Put at least one record into `_ready`, or wait and return."""
-        if self._history is not None:
-            # A cancelled generator is a finished one, and the rest of the past would be taken for read.
-            with anyio.CancelScope(shield=True):
-                page = await anext(self._history, None)
-            if page is None:
-                self._history = None
-            else:
-                self._ready.extend((None, record) for record in page)
-            return
+        """Put at least one record into `_ready`, or wait and return.
+
+        What was read is put there in one step: a cancellation in between would hand it out twice or not at all.
+        """
         await self._save()
+        if self._past is not None:
+            await self._fetch_past(*self._past)
+            return
         changed = self._sources.feed.watch()
         entries, reached = await self._sources.rooms.feed(
-            self._room_id, after=self._after, since=self._since, most=_PAGE
+            self._room_id, after=self._after, since=self._at.since, most=_PAGE
         )
-        found = [(entry.change, record) for entry in entries if (record := await self._record(entry))]
-        # In one step, for a cancellation in between would hand them out twice or not at all.
+        found = [
+            (replace(self._at, change=entry.change), record)
+            for entry in entries
+            if (record := await self._record(entry))
+        ]
         self._ready.extend(found)
         moved, self._after = reached > self._after, reached
-        if not found and not moved:
-            await self._check_end()
-            await changed.wait()
+        if not found:
+            self._at = replace(self._at, change=reached)
+            if not moved:
+                await self._check_end()
+                await changed.wait()
+
+    async def _fetch_past(self, span: Span, past: int) -> None:
+        """What was there before, in the timeline's order."""
+        page = await self._sources.rooms.scan(self._room_id).page(span, past=past, most=_PAGE)
+        self._ready.extend(
+            (
+                replace(self._at, position=position),
+                Record(
+                    value=msgspec.json.decode(value),
+                    event_id=event_id,
+                    sender=sender,
+                    time=moment(time),
+                    position=Position(change, self._sources.replica),
+                    uid=uid,
+                ),
+            )
+            for event_id, sender, uid, value, time, change, position in page
+        )
+        if page:
+            self._past = span, page[-1][-1]
+        else:
+            self._past, self._at = None, replace(self._at, position=None, from_time=None)
 
     async def _record(self, entry: FeedEntry) -> Record | None:
         if not entry.record or entry.repeat or entry.kind == "redaction":
@@ -215,15 +222,6 @@ class AsyncSubscription:
 
     async def _save(self) -> None:
         """Remember how far a named subscription got: everything handed out before the next is asked for."""
-        done = self._handed_out()
-        if self._cursor_name is not None and done is not None:
-            cursor = Cursor(self._sources.replica, self._started, done)
-            await self._sources.account.save_cursor(self._room_id, self._cursor_name, cursor)
-
-    def _handed_out(self) -> int | None:
-        """The change up to which everything was; None while the past, which has an order of its own, is read."""
-        if self._history is not None:
-            return None
-        if not self._ready:
-            return self._after
-        return None if self._ready[0][0] is None else self._delivered
+        if self._cursor_name is not None and self._at != self._saved:
+            await self._sources.account.save_cursor(self._room_id, self._cursor_name, self._at)
+            self._saved = self._at

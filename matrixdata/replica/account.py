@@ -23,11 +23,21 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a named subscription has read: `change` of the feed of `replica`; `started` is its "new"."""
+    """How far a subscription has read.
+
+    Attributes:
+        replica: the replica whose changes are counted.
+        change: the change read up to; while the past is being read, the moment it is read as of.
+        since: the change from which on it calls things new; None: everything.
+        position: the position in the timeline up to which the past is read; None: all of it.
+        from_time: where the past began, microseconds since 1970 UTC; None: at the start.
+    """
 
     replica: str
-    started: int
     change: int
+    since: int | None = None
+    position: int | None = None
+    from_time: int | None = None
 
 
 class Account:
@@ -94,12 +104,14 @@ class Account:
         """Where a named subscription got to, None if it never was."""
         row = await self._db.read(
             lambda c: c.execute(
-                "SELECT replica, started, change FROM cursor WHERE room_id = ? AND name = ?", (room_id, name)
+                "SELECT replica, change, since, position, from_time FROM cursor WHERE room_id = ? AND name = ?",
+                (room_id, name),
             ).fetchone()
         )
         return Cursor(*row) if row else None
 
     async def save_cursor(self, room_id: str, name: str, cursor: Cursor) -> None:
         """Remember where a named subscription got to."""
-        values = (room_id, name, cursor.replica, cursor.started, cursor.change)
-        await self._db.write(lambda c: c.execute("REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", values))
+        place = (cursor.replica, cursor.change, cursor.since, cursor.position, cursor.from_time)
+        query = "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?, ?, ?)"
+        await self._db.write(lambda c: c.execute(query, (room_id, name, *place)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from matrixdata.replica.rows import StoredEvent
@@ -40,6 +40,7 @@ class Span:
         since, until: record time in microseconds since 1970 UTC, from inclusive, to exclusive.
         after: leave out what this change and earlier ones brought.
         as_of: leave out what later changes brought.
+        past: leave out what stands at this position of the timeline and before it.
         by_time: order by record time instead of by the timeline.
         newest_first: reverse the order.
     """
@@ -48,8 +49,35 @@ class Span:
     until: int | None = None
     after: int | None = None
     as_of: int | None = None
+    past: int | None = None
     by_time: bool = False
     newest_first: bool = False
+
+
+def _query(room_id: str, span: Span) -> tuple[str, list[Any]]:
+    """The SELECT of a span, and its parameters."""
+    tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
+    bounds = (
+        ("e.time >= ?", span.since),
+        ("e.time < ?", span.until),
+        ("e.change > ?", span.after),
+        ("e.change <= ?", span.as_of),
+        (_COUNTED, span.as_of),
+        ("e.position > ?", span.past),
+    )
+    parameters: list[Any] = [room_id]
+    for test, bound in bounds:
+        if bound is not None:
+            tests.append(test)
+            parameters.append(bound)
+    direction = "DESC" if span.newest_first else "ASC"
+    order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
+    query = (
+        "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.change, e.position FROM event e"  # noqa: S608  constants and ? marks
+        " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
+        f"{' AND '.join(tests)} ORDER BY {order}"
+    )
+    return query, parameters
 
 
 class Scan:
@@ -60,29 +88,14 @@ class Scan:
         self._room_id = room_id
 
     async def records(self, span: Span) -> AsyncGenerator[list[tuple[Any, ...]]]:
-        """Pages of (event_id, sender, uid, value, time, change) of the records that count."""
-        tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
-        bounds = (
-            ("e.time >= ?", span.since),
-            ("e.time < ?", span.until),
-            ("e.change > ?", span.after),
-            ("e.change <= ?", span.as_of),
-            (_COUNTED, span.as_of),
-        )
-        parameters: list[Any] = [self._room_id]
-        for test, bound in bounds:
-            if bound is not None:
-                tests.append(test)
-                parameters.append(bound)
-        direction = "DESC" if span.newest_first else "ASC"
-        order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
-        query = (
-            "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.change FROM event e"  # noqa: S608  constants and ? marks
-            " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
-            f"{' AND '.join(tests)} ORDER BY {order}"
-        )
-        async for page in self._pages(query, parameters):
+        """Pages of (event_id, sender, uid, value, time, change, position) of the records that count."""
+        async for page in self._pages(*_query(self._room_id, span)):
             yield page
+
+    async def page(self, span: Span, *, past: int, most: int) -> list[tuple[Any, ...]]:
+        """The same columns of at most `most` records in the timeline's order, past a position."""
+        query, parameters = _query(self._room_id, replace(span, past=past))
+        return await self._db.read(lambda c: c.execute(f"{query} LIMIT ?", (*parameters, most)).fetchall())
 
     async def events(self, *, states: tuple[str, ...] = ()) -> AsyncGenerator[list[StoredEvent]]:
         """Pages of every event held, in the timeline's order; only those in `states` if any are given."""

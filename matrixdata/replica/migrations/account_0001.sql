@@ -39,12 +39,14 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_next ON outbox (state, room_id, id);
 CREATE INDEX outbox_event ON outbox (event_id) WHERE event_id IS NOT NULL;
 
--- Where each named subscription got to. `started` tells what it calls new.
+-- Where each named subscription got to.
 CREATE TABLE cursor (
-    room_id  TEXT NOT NULL,
-    name     TEXT NOT NULL,
-    replica  TEXT NOT NULL,
-    started  INTEGER NOT NULL,
-    change   INTEGER NOT NULL,
+    room_id    TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    replica    TEXT NOT NULL,
+    change     INTEGER NOT NULL,   -- read up to here; while the past is being read, the moment it is read as of
+    since      INTEGER,            -- what it calls new began here; NULL: everything
+    position   INTEGER,            -- the past is read up to here; NULL: it is read
+    from_time  INTEGER,            -- the past began here, microseconds since 1970 UTC; NULL: at the start
     PRIMARY KEY (room_id, name)
 ) STRICT;
