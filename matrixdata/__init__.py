@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from matrixdata.errors import Rejected as Rejected
     from matrixdata.errors import RoomLeft as RoomLeft
     from matrixdata.errors import SchemaError as SchemaError
+    from matrixdata.errors import SqlError as SqlError
     from matrixdata.errors import StoreCorrupt as StoreCorrupt
     from matrixdata.errors import StoreFull as StoreFull
     from matrixdata.errors import StoreLocked as StoreLocked
@@ -80,7 +81,8 @@ _HOMES = {
     "errors": (
         "ClientClosed", "Conflict", "ForkedClient", "Incomplete", "IncompleteWarning", "LoggedOut",
         "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid", "Rejected",
-        "RoomLeft", "SchemaError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge", "Unknown", "Unsupported",
+        "RoomLeft", "SchemaError", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
+        "Unknown", "Unsupported",
     ),
     "model": ("Completeness", "InvalidRecord", "Position", "Problem", "Record", "RowState"),
     "validation": ("ValidationReport",),

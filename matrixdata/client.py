@@ -25,7 +25,11 @@ from matrixdata.collection import (
     Services,
     checked_creation,
 )
+from matrixdata.collection.display import client_html
+from matrixdata.collection.status import Status as Status  # noqa: PLC0414  public as matrixdata.client.Status
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
+from matrixdata.model.listing import readable
+from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.publishing import Acceptance, Receipts, Sender
 from matrixdata.receiving import (
@@ -42,9 +46,10 @@ from matrixdata.receiving.records import moment
 from matrixdata.transport.caller import Caller
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from types import TracebackType
 
+    from matrixdata.collection.query_spec import OnIncomplete
+    from matrixdata.collection.sql import AsyncSqlResult
     from matrixdata.protocol.time import TimeUnit
     from matrixdata.replica.account import Session
     from matrixdata.replica.store import Store
@@ -76,36 +81,6 @@ class Environment:
     chance: Callable[[], float] = random.random
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How a client is doing.
-
-    Attributes:
-        connected: the server answered the last time it was asked.
-        problem: why not, or why syncing ended; None when all is well.
-        following: rooms kept in step.
-        last_sync: when the server last answered a sync; aware, UTC; None before.
-        queued: accepted records on their way.
-        stuck: records that the server refused; kept in the outbox.
-        gaps: stretches of history not fetched, over all rooms.
-        rate_limited: seconds that the server still asks us to wait.
-    """
-
-    user_id: str
-    homeserver: str
-    device_id: str
-    connected: bool
-    problem: str | None
-    following: int
-    last_sync: datetime | None
-    queued: int
-    stuck: int
-    gaps: int
-    invalid: int
-    undecryptable: int
-    rate_limited: float
-
-
 class AsyncClient:
     """One logged-in account. Use it in an `async with` block; `connect_async` makes it."""
 
@@ -130,7 +105,22 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<Client {self._session.user_id} at {self._session.homeserver}, {state}>"
+        return safe_text(f"<Client {self._session.user_id} at {self._session.homeserver}, {state}>")
+
+    def _repr_html_(self) -> str:
+        """Who, where, and how it is doing, for notebooks; asks nothing."""
+        loop = self._loop if self._tasks is not None else None
+        problem = self._logged_out or (loop and (loop.fatal or loop.failing)) or self._caller.failing
+        answered = loop.last_answer if loop else None
+        facts = [
+            ("homeserver", self.homeserver),
+            ("profile", self.profile),
+            ("in step", f"{len(loop.live)} collections" if loop and loop.live else None),
+            ("last answer", readable(moment(answered)) if answered is not None else None),
+        ]
+        return client_html(
+            self.user_id, facts, closed=self._closed, problem=str(problem) if problem else None
+        )
 
     def __reduce__(self) -> NoReturn:
         """Clients hold sockets and locks: they cannot be pickled or copied."""
@@ -377,6 +367,27 @@ class AsyncClient:
         """Your collections: names you bound, and rooms you are in that say they are one."""
         self._check()
         return await self._directory.collections()
+
+    def sql(
+        self, query: str, *, on_incomplete: OnIncomplete = "warn", timeout: float = 10.0
+    ) -> AsyncSqlResult:
+        """One SELECT over your collections, by their names; it runs when its result is asked for (extra: data).
+
+        Args:
+            query: DuckDB's SQL; it can read the collections it names and nothing else, and write nothing.
+            on_incomplete: "warn", "raise" or "ignore" when rows of a collection are missing.
+            timeout: seconds to wait, for all collections together, for what the server has now; 0 reads what is here.
+
+        Raises:
+            SqlError: it is no single SELECT.
+            MissingExtra: DuckDB is not installed.
+        """
+        from matrixdata.collection.sql import AsyncSqlResult  # noqa: PLC0415  only SQL needs DuckDB
+
+        self._check()
+        return AsyncSqlResult(
+            query, self._directory.named, check=self._check, on_incomplete=on_incomplete, timeout=timeout
+        )
 
     async def invites(self) -> list[AsyncInvite]:
         """Invites waiting for you; each has room_id, claimed_name, inviter, accept(name=…) and reject()."""

@@ -4,6 +4,7 @@ MatrixDataError
 ├── RecordInvalid          a record you gave cannot be published; `.problems` says where and why
 ├── TooLarge               it would not fit in one event; counted in bytes before anything was queued
 ├── SchemaError            the schema you gave is outside the published profile, or hostile
+├── SqlError               SQL that DuckDB cannot run, or that may not be run here
 ├── NotFound               no such profile, collection, room or binding
 ├── NotSent                nothing left this machine; trying again cannot double
 │   └── RateLimited        the server asked us to wait longer than you allow
@@ -77,6 +78,10 @@ class SchemaError(MatrixDataError, ValueError):
         super().__init__(
             "this schema cannot be used (docs/schema-profile.md lists what can):\n" + _listed(self.problems)
         )
+
+
+class SqlError(MatrixDataError, ValueError):
+    """SQL that cannot be run: what DuckDB says of it, or why it is not allowed here."""
 
 
 class NotFound(MatrixDataError, LookupError):

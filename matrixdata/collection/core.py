@@ -13,7 +13,8 @@ from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import Bulk, OnError
 from matrixdata.collection.display import collection_html
 from matrixdata.collection.progress import Progress, callback_of
-from matrixdata.collection.query import AsyncQuery, Moment, OnIncomplete, checked_query
+from matrixdata.collection.query import AsyncQuery
+from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
 from matrixdata.collection.roles import Role, read_power_levels
 from matrixdata.collection.tables import (
     AsyncTable,
@@ -53,7 +54,7 @@ class AsyncCollection:
         self._name = name
         self._rules = rules
         self._encrypted = encrypted
-        self._last: AsyncQuery | None = None
+        self._last: AsyncQuery | None = None  # for display
 
     def __repr__(self) -> str:
         return f"<Collection {self.name!r} {safe_text(self._room_id)}>"
@@ -65,7 +66,7 @@ class AsyncCollection:
             room_id=self._room_id,
             encrypted=self._encrypted,
             schema=self.schema,
-            found=self._last.last if self._last else None,
+            found=self._last._completeness if self._last else None,
         )
 
     # -- what it is -------------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class AsyncCollection:
 
     def query(
         self,
-        where: Mapping[str | tuple[str, ...], object] | None = None,
+        where: Mapping[str | tuple[str, ...], object] | str | None = None,
         *,
         since: Moment | None = None,
         until: Moment | None = None,
@@ -258,7 +259,8 @@ class AsyncCollection:
         """A query; it runs when its rows, a frame or a file are asked for.
 
         Args:
-            where: a filter such as {"device": "d1", "temp": {">": 20}}; see docs/query.md.
+            where: a filter such as {"device": "d1", "temp": {">": 20}}, or an SQL expression such as
+                "temp > 20 AND device = 'd1'" (extra: data); see docs/query.md.
             since: from here, inclusive: "-24h", an ISO 8601 text with offset, an aware datetime, or a Position
                 (then exclusive). By the collection's time field if it has one, else by event time.
             until: up to here, exclusive; the same forms.
@@ -316,9 +318,7 @@ class AsyncCollection:
         body = await self._services.caller.call(requests.context(self._room_id, event_id))
         return state_rows(parse_context_state(body))
 
-    async def sync(
-        self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None
-    ) -> None:
+    async def sync(self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None) -> None:
         """Complete the replica from the server now: every gap filled, back to `since` or to the start.
 
         Args:

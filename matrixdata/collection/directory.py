@@ -159,6 +159,10 @@ class Directory:
             return await self.join(name)
         if name.startswith("#"):
             return await self._open_alias(name)
+        return await self.named(name)
+
+    async def named(self, name: str) -> AsyncCollection:
+        """A collection by a name this user bound; never joins anything."""
         room_id = await meaning(self._services, name)
         if room_id is None:
             raise NotFound(await self._unknown(name))

@@ -76,10 +76,14 @@ def _lacks(found: Completeness | None, unasked: str) -> dict[str, str]:
         return {"note": unasked}
     if not found.complete:
         return {"warning": f"The last result was incomplete: {found}"}
-    return {"note": "Last result: complete" if str(found) == "complete" else f"Last result: complete; {found}"}
+    return {
+        "note": "Last result: complete" if str(found) == "complete" else f"Last result: complete; {found}"
+    }
 
 
-def client_html(user_id: str, facts: Sequence[tuple[str, object]], *, closed: bool, problem: str | None) -> str:
+def client_html(
+    user_id: str, facts: Sequence[tuple[str, object]], *, closed: bool, problem: str | None
+) -> str:
     """A client as HTML: who, where, how it is doing."""
     return html.panel(
         f"Client of {user_id}",
@@ -87,5 +91,3 @@ def client_html(user_id: str, facts: Sequence[tuple[str, object]], *, closed: bo
         warning=f"not in step with the server: {problem}" if problem and not closed else "",
         note="" if closed else "client.collections() lists your collections, client.status() says more",
     )
-
-

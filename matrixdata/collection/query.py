@@ -2,148 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from contextlib import aclosing
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import msgspec
 
 from matrixdata.collection.awaited import Awaited, Fetched
-from matrixdata.collection.display import Asked, asked, query_html, query_text
-from matrixdata.errors import Incomplete, IncompleteWarning, MatrixDataError, Unsupported
+from matrixdata.collection.display import query_html, query_text
+from matrixdata.collection.query_spec import QuerySpec
+from matrixdata.errors import Incomplete, IncompleteWarning
 from matrixdata.model import Completeness, Position, Record
-from matrixdata.model.expression import Expression, matches
+from matrixdata.model.expression import matches
 from matrixdata.model.ordering import sort_key
-from matrixdata.model.paths import parse_path
-from matrixdata.model.where import parse_where
-from matrixdata.receiving.records import microseconds, moment, pending_record
-from matrixdata.replica.scan import Span
+from matrixdata.receiving.records import moment, pending_record
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
     from pathlib import Path
 
     import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
     from matrixdata.collection.ports import Services
     from matrixdata.model import JSON
-Moment = str | datetime | Position
-OnIncomplete = Literal["warn", "raise", "ignore"]
-_AGO = re.compile(r"-(\d+(?:\.\d+)?)(s|m|h|d|w)")
-_TAKES = 'it takes "-24h" (s, m, h, d, w), "2026-01-01T00:00:00Z", an aware datetime or a Position'
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-
-@dataclass(frozen=True, slots=True)
-class QuerySpec:
-    """A query, checked: every mistake in it raised when it was made."""
-
-    span: Span
-    where: Expression | None
-    order: tuple[str, ...] | Literal["time"] | None
-    descending: bool
-    columns: tuple[str, ...] | None
-    limit: int | None
-    on_incomplete: OnIncomplete
-    timeout: float
-    asked: Asked = ()
-
-
-def checked_query(
-    *,
-    where: Mapping[str | tuple[str, ...], object] | str | None,
-    since: Moment | None,
-    until: Moment | None,
-    columns: Sequence[str] | None,
-    order: str | None,
-    limit: int | None,
-    as_of: Position | None,
-    on_incomplete: OnIncomplete,
-    timeout: float,
-    now: int,
-    replica: str,
-) -> QuerySpec:
-    """Check and normalise the arguments of `query`; `now` is in microseconds since 1970 UTC."""
-    if on_incomplete not in {"warn", "raise", "ignore"}:
-        raise ValueError(f'on_incomplete={on_incomplete!r}; it takes "warn", "raise" or "ignore"')
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise ValueError(f"limit={limit!r}; it takes a whole number of rows, or None for all")
-    if isinstance(columns, str):
-        raise TypeError(f'columns={columns!r}; it takes a list of names, such as ["{columns}"]')
-    if isinstance(where, str):
-        raise Unsupported(
-            "a filter written in SQL", 'this version takes a mapping, such as where={"temp": {">": 20}}'
-        )
-    if as_of is not None and not isinstance(as_of, Position):
-        raise TypeError(f"as_of={as_of!r}; it takes a Position; Position.parse(text) reads one back")
-    if order is not None and not isinstance(order, str):
-        raise TypeError(f'order={order!r}; it takes "time" or a path, with "-" before it for descending')
-    if as_of is not None and as_of.replica not in {"", replica}:
-        raise MatrixDataError(
-            "as_of was taken in another replica, whose change numbers mean nothing in this one"
-        )
-    descending = order is not None and order.startswith("-")
-    name = order.removeprefix("-") if order is not None else None
-    span = Span(
-        since=_bound("since", since, now),
-        until=_bound("until", until, now),
-        after=_change("since", since, replica),
-        as_of=_change("until", until, replica) if as_of is None else as_of.change,
-        by_time=name == "time",
-        newest_first=name == "time" and descending,
-    )
-    return QuerySpec(
-        span=span,
-        where=parse_where(where) if where is not None else None,
-        order="time" if name == "time" else None if name is None else parse_path(name),
-        descending=descending,
-        columns=tuple(columns) if columns is not None else None,
-        limit=limit,
-        on_incomplete=on_incomplete,
-        timeout=timeout,
-        asked=asked(
-            where=where,
-            since=since,
-            until=until,
-            columns=columns,
-            order=order,
-            limit=limit,
-            as_of=str(as_of) if as_of is not None else None,
-        ),
-    )
-
-
-def _bound(name: str, bound: Moment | None, now: int) -> int | None:
-    """A bound in time as microseconds since 1970 UTC."""
-    if bound is None or isinstance(bound, Position):
-        return None
-    if isinstance(bound, datetime):
-        return microseconds(bound)
-    if isinstance(bound, str):
-        ago = _AGO.fullmatch(bound)
-        if ago:
-            return now - int(float(ago[1]) * _SECONDS[ago[2]] * 1_000_000)
-        try:
-            return microseconds(datetime.fromisoformat(bound))
-        except ValueError as error:
-            raise ValueError(f"{name}={bound!r} ({error}); {_TAKES}") from None
-    raise TypeError(f"{name}={bound!r}; {_TAKES}")
-
-
-def _change(name: str, bound: Moment | None, replica: str) -> int | None:
-    if not isinstance(bound, Position):
-        return None
-    if bound.replica not in {"", replica}:
-        raise MatrixDataError(
-            f"{name} was taken in another replica, whose change numbers mean nothing in this one"
-        )
-    return bound.change
 
 
 class AsyncQuery:
@@ -211,7 +96,34 @@ class AsyncQuery:
         written: Path = await self._framed("to_parquet", path, meta=meta)
         return written
 
-    async def _framed(self, builder: str, *arguments: Any, meta: bool) -> Any:  # noqa: ANN401  what the builder makes
+    async def to_polars(self, *, meta: bool = False) -> pl.DataFrame:
+        """A polars DataFrame with the columns and types of `to_arrow` (extra: polars)."""
+        frame: pl.DataFrame = await self._framed("to_polars", meta=meta)
+        return frame
+
+    async def to_csv(self, path: str | os.PathLike[str], *, meta: bool = False, safe: bool = True) -> Path:
+        """Write a CSV file and return its path.
+
+        Args:
+            path: where to; the file appears complete or not at all.
+            meta: as in `to_pandas`.
+            safe: make text that a spreadsheet would run as a formula inert, by an apostrophe before it.
+        """
+        written: Path = await self._framed("to_csv", path, meta=meta, safe=safe)
+        return written
+
+    async def to_jsonl(self, path: str | os.PathLike[str]) -> Path:
+        """Write the values as JSON Lines, one record a line, numbers exact; return the path."""
+        from matrixdata.frames import to_jsonl  # noqa: PLC0415  those who only publish are spared the import
+
+        values = await self.values()
+        return await anyio.to_thread.run_sync(to_jsonl, values, path)
+
+    async def batches(self, size: int = 65_536, *, meta: bool = False) -> list[pa.RecordBatch]:
+        """The result as Arrow record batches of at most `size` rows (extra: data)."""
+        return list(await self._framed("batches", size, meta=meta))
+
+    async def _framed(self, builder: str, *arguments: Any, meta: bool, **options: Any) -> Any:  # noqa: ANN401  what the builder makes
         from matrixdata import frames  # noqa: PLC0415  those who only publish are spared the import
 
         build = getattr(frames, builder)
@@ -235,6 +147,7 @@ class AsyncQuery:
                 columns=columns,
                 meta=beside,
                 attrs=attrs,
+                **options,
             )
 
         return await anyio.to_thread.run_sync(run)
@@ -284,11 +197,8 @@ class AsyncQuery:
         waiting = await self._waiting()
         await self._measure(fresh=fresh, pending=len(waiting))
         self._report()
-        if isinstance(self._spec.order, tuple):
-            found = [record async for record in self._merged(waiting)]
-            path = self._spec.order
-            found.sort(key=lambda record: sort_key(record.value, path), reverse=self._spec.descending)
-            for record in found[: self._spec.limit]:
+        if isinstance(self._spec.order, tuple) or self._spec.sql is not None:
+            for record in await self._gathered(waiting):
                 yield record
             return
         left = self._spec.limit
@@ -299,6 +209,22 @@ class AsyncQuery:
                         return
                     left -= 1
                 yield record
+
+    async def _gathered(self, waiting: dict[str, Record]) -> list[Record]:
+        """The result where all of it is needed to say what comes first, or what SQL says of each row."""
+        found = [record async for record in self._merged(waiting)]
+        if self._spec.sql is not None:
+            found = await self._where_sql(found, self._spec.sql)
+        if isinstance(self._spec.order, tuple):
+            path = self._spec.order
+            found.sort(key=lambda record: sort_key(record.value, path), reverse=self._spec.descending)
+        return found[: self._spec.limit]
+
+    async def _where_sql(self, records: list[Record], where: str) -> list[Record]:
+        from matrixdata.collection.sql import records_where  # noqa: PLC0415  only SQL needs DuckDB
+
+        rules = await self._services.intake.rules(self._room_id)
+        return await records_where(records, where, schema=rules.schema.schema if rules.schema else None)
 
     async def _waiting(self) -> dict[str, Record]:
         """Our writes not seen to arrive, by uid, in the order of acceptance."""

@@ -72,7 +72,7 @@ class PublishReport:
 
     def _repr_html_(self) -> str:
         """The counts, and a table of what went wrong, for notebooks; everything is escaped."""
-        wrong = [
+        wrong: list[list[str | None]] = [
             [f"row {row.row}", problem.pointer, problem.rule, problem.message, problem.value]
             for row in self.rejected[:_SHOWN]
             for problem in row.problems

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from matrixdata.collection.core import AsyncCollection
-    from matrixdata.collection.query import OnIncomplete
+    from matrixdata.collection.query_spec import OnIncomplete
     from matrixdata.model import JSON, Record
 
 
@@ -167,6 +167,19 @@ def sql_meta(records: list[Record]) -> dict[str, list[Any]]:
         "_time": [record.time for record in records],
         "_uid": [record.uid for record in records],
     }
+
+
+async def records_where(records: list[Record], where: str, *, schema: object) -> list[Record]:
+    """The records for which an SQL expression is true, in the order they had."""
+    if not records:  # nothing says which columns there are; the expression itself was checked before
+        return []
+    kept = await interruptible(lambda sandbox: sandbox.rows_where(_numbered(records, schema), where))
+    return [records[row] for row in kept]
+
+
+def _numbered(records: list[Record], schema: object) -> SqlTable:
+    values = [record.value for record in records]
+    return sql_table(values, schema=schema, meta={**sql_meta(records), "_row": range(len(records))})
 
 
 def _table(records: list[Record], schema: object) -> SqlTable:

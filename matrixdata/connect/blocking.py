@@ -5,15 +5,19 @@ One line a method; a test compares every signature with the async one's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from matrixdata.collection import AsyncCollection, AsyncInvite, HistoryEvent, Member, Role, StateEvent
 from matrixdata.collection.bulk import OnError
-from matrixdata.collection.query import Moment, OnIncomplete
+from matrixdata.collection.directory import INVITE_COLUMNS
+from matrixdata.collection.progress import Progress
+from matrixdata.collection.query_spec import Moment, OnIncomplete
+from matrixdata.connect.progress import publishing_bar, syncing_bar
 from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
 from matrixdata.model import InvalidRecord, JSONObject, Position
+from matrixdata.model.listing import Listing
 from matrixdata.receiving import Start, SyncProgress
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from matrixdata.client import AsyncClient, Status
     from matrixdata.collection import CollectionInfo, PublishReport
     from matrixdata.connect.portal import Portal
+    from matrixdata.connect.sql import SqlResult
     from matrixdata.protocol.time import TimeUnit
     from matrixdata.publishing import Milestone
 
@@ -35,6 +40,10 @@ class Collection:
 
     def __repr__(self) -> str:
         return repr(self._collection)
+
+    def _repr_html_(self) -> str:
+        """What it is and what its last query lacked, for notebooks."""
+        return self._collection._repr_html_()
 
     @property
     def room_id(self) -> str:
@@ -87,17 +96,18 @@ class Collection:
         on_error: OnError = "collect",
         wait: Milestone = "sent",
         timeout: float = 10.0,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records; see AsyncCollection.publish_many."""
-        return self._portal.call(
-            self._collection.publish_many,
-            rows,
-            on_error=on_error,
-            wait=wait,
-            timeout=timeout,
-            progress=progress,
-        )
+        with publishing_bar(progress) as told:
+            return self._portal.call(
+                self._collection.publish_many,
+                rows,
+                on_error=on_error,
+                wait=wait,
+                timeout=timeout,
+                progress=told,
+            )
 
     def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> Subscription:
         """Records as they are committed; see AsyncCollection.subscribe."""
@@ -105,7 +115,7 @@ class Collection:
 
     def query(
         self,
-        where: Mapping[str | tuple[str, ...], object] | None = None,
+        where: Mapping[str | tuple[str, ...], object] | str | None = None,
         *,
         since: Moment | None = None,
         until: Moment | None = None,
@@ -138,11 +148,10 @@ class Collection:
         """The room's current state, or as of the event `at`; see AsyncCollection.state."""
         return Table(self._portal, self._collection.state(at=at))
 
-    def sync(
-        self, *, since: datetime | None = None, progress: Callable[[SyncProgress], None] | None = None
-    ) -> None:
+    def sync(self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None) -> None:
         """Complete the replica from the server now: every gap filled, back to `since` or to the start."""
-        self._portal.call(self._collection.sync, since=since, progress=progress)
+        with syncing_bar(progress) as told:
+            self._portal.call(self._collection.sync, since=since, progress=told)
 
     def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
         """Records that arrived and are quarantined, with every reason."""
@@ -158,6 +167,10 @@ class Invite:
 
     def __repr__(self) -> str:
         return repr(self._invite)
+
+    def _repr_html_(self) -> str:
+        """Who invites to what, for notebooks."""
+        return self._invite._repr_html_()
 
     @property
     def room_id(self) -> str:
@@ -195,6 +208,10 @@ class Client:
 
     def __repr__(self) -> str:
         return repr(self._client)
+
+    def _repr_html_(self) -> str:
+        """Who, where, and how it is doing, for notebooks."""
+        return self._client._repr_html_()
 
     def __reduce__(self) -> NoReturn:
         """Clients hold threads and sockets: they cannot be pickled or copied."""
@@ -274,9 +291,18 @@ class Client:
         """Your collections: names you bound, and rooms you are in that say they are one."""
         return self._portal.call(self._client.collections)
 
+    def sql(self, query: str, *, on_incomplete: OnIncomplete = "warn", timeout: float = 10.0) -> SqlResult:
+        """One SELECT over your collections, by their names; see AsyncClient.sql."""
+        from matrixdata.connect.sql import SqlResult  # noqa: PLC0415  only SQL needs DuckDB
+
+        return SqlResult(self._portal, self._client.sql(query, on_incomplete=on_incomplete, timeout=timeout))
+
     def invites(self) -> list[Invite]:
         """Invites waiting for you."""
-        return [Invite(self._portal, invite) for invite in self._portal.call(self._client.invites)]
+        invites = self._portal.call(self._client.invites)
+        return Listing(
+            (Invite(self._portal, invite) for invite in invites), title="invite", columns=INVITE_COLUMNS
+        )
 
     def logout(self) -> None:
         """End this device's session on the server and close the client. Replica and outbox stay."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pandas as pd
+    import polars as pl
     import pyarrow as pa
 
     from matrixdata.connect.portal import Portal
@@ -44,6 +45,10 @@ class Receipt:
 
     def __repr__(self) -> str:
         return repr(self._receipt)
+
+    def _repr_html_(self) -> str:
+        """What became of the record so far, for notebooks."""
+        return self._receipt._repr_html_()
 
     @property
     def uid(self) -> str:
@@ -135,6 +140,10 @@ class Query:
     def __repr__(self) -> str:
         return repr(self._query)
 
+    def _repr_html_(self) -> str:
+        """What is asked and what the last result lacked, for notebooks; showing it runs nothing."""
+        return self._query._repr_html_()
+
     def __iter__(self) -> Iterator[Record]:
         """The records, as Record objects."""
         return iter(self.records())
@@ -168,6 +177,26 @@ class Query:
         """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
         return self._portal.call(self._query.to_parquet, path, meta=meta)
 
+    def to_polars(self, *, meta: bool = False) -> pl.DataFrame:
+        """A polars DataFrame with the columns and types of `to_arrow` (extra: polars)."""
+        return self._portal.call(self._query.to_polars, meta=meta)
+
+    def to_csv(self, path: str | os.PathLike[str], *, meta: bool = False, safe: bool = True) -> Path:
+        """Write a CSV file, formulas made inert unless safe=False, and return its path."""
+        return self._portal.call(self._query.to_csv, path, meta=meta, safe=safe)
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> Path:
+        """Write the values as JSON Lines, one record a line, numbers exact; return the path."""
+        return self._portal.call(self._query.to_jsonl, path)
+
+    def batches(self, size: int = 65_536, *, meta: bool = False) -> list[pa.RecordBatch]:
+        """The result as Arrow record batches of at most `size` rows (extra: data)."""
+        return self._portal.call(self._query.batches, size, meta=meta)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The result for anything that reads Arrow: polars, DuckDB, pyarrow (Arrow PyCapsule interface)."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
 
 class Table(Generic[T]):
     """Rows of fixed columns, fetched when asked for; see AsyncTable."""
@@ -178,6 +207,10 @@ class Table(Generic[T]):
 
     def __repr__(self) -> str:
         return repr(self._table)
+
+    def _repr_html_(self) -> str:
+        """Its columns, for notebooks; showing it fetches nothing."""
+        return self._table._repr_html_()
 
     def __iter__(self) -> Iterator[T]:
         """The rows."""

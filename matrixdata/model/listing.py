@@ -29,9 +29,7 @@ class Listing(list[T]):
     _title = "item"
     _columns: Sequence[str] = ()
 
-    def __init__(
-        self, items: Iterable[T] = (), *, title: str = "item", columns: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, items: Iterable[T] = (), *, title: str = "item", columns: Sequence[str] = ()) -> None:
         super().__init__(items)
         self._title = title
         self._columns = tuple(columns)

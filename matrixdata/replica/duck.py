@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from matrixdata.errors import MissingExtra, NotFound
+from matrixdata.errors import MissingExtra, NotFound, SqlError
 from matrixdata.model.problem import shown
 from matrixdata.replica.duck_columns import SqlTable, sql_table
-from matrixdata.replica.duck_statement import SqlError, checked_expression, checked_select, mapped_errors
+from matrixdata.replica.duck_statement import checked_expression, checked_select, mapped_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

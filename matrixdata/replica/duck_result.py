@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from matrixdata.errors import MissingExtra
+from matrixdata.errors import MissingExtra, SqlError
 from matrixdata.frames.arrow_cells import cells, check_type
 from matrixdata.model.problem import shown
-from matrixdata.replica.duck_statement import SqlError
 
 if TYPE_CHECKING:
     import pandas as pd

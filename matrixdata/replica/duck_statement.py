@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from matrixdata.errors import MatrixDataError
+from matrixdata.errors import SqlError
 from matrixdata.model.problem import safe_text, shown
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ _WHERE = "SELECT 1 FROM records WHERE "
 _CATALOGS = (
     'only collections can be read, by the name you gave them; a name with a dot stands in quotes: "a.b"'
 )
-
-
-class SqlError(MatrixDataError, ValueError):
-    """SQL that cannot be run: what DuckDB says of it, or why it is not allowed here."""
 
 
 def checked_select(parser: DuckDBPyConnection, sql: str) -> tuple[str, ...]:

@@ -249,7 +249,7 @@ def test_a_position_of_another_replica_is_refused(readings):
         ({"where": {"temp": {"=>=": 1}}}, ValueError, "=>="),
         ({"where": {"temp": {">": float("nan")}}}, ValueError, "NaN|nan"),
         ({"where": ["device"]}, TypeError, "mapping"),
-        ({"where": "temp > 20"}, md.Unsupported, "mapping"),
+        ({"where": "temp >"}, md.SqlError, "SQL|expression|syntax"),
         ({"since": "yesterday"}, ValueError, "yesterday"),
         ({"since": "-24"}, ValueError, "-24"),
         ({"since": datetime.datetime(2026, 1, 1)}, ValueError, "time zone"),
