@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["pair", "server", "server_address"]  # one homeserver for all tests that ask for it
 
 # The same code gets the same verdict, everywhere; `--hypothesis-profile=deep` hunts for new examples.
+# A shell starts what it runs in the background with Ctrl-C ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile("desk", deadline=None, max_examples=50, derandomize=True)
 settings.register_profile("quick", deadline=None, max_examples=15, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)

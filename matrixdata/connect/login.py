@@ -72,7 +72,7 @@ async def local_client(
 ) -> AsyncClient:
     """A client for a user of the embedded homeserver, which is started if it does not run."""
     # Late: most clients never touch the embedded server.
-    from matrixdata import homeserver  # noqa: PLC0415
+    from matrixdata import homeserver  # noqa: PLC0415  most clients never touch the embedded server
 
     directory, environment = paths.server_directory(), paths.server_environment()
     address = await anyio.to_thread.run_sync(lambda: homeserver.start(directory, environment=environment))

@@ -96,7 +96,7 @@ class InvalidRecord:
     def __repr__(self) -> str:
         return (
             f"<InvalidRecord {as_json(self.content)} from {safe_text(self.sender)} "
-            f"at {readable(self.time)}: {'; '.join(map(str, self.problems))}>"
+            f"at {readable(self.time)}: {safe_text('; '.join(map(str, self.problems)))}>"
         )
 
     def _repr_html_(self) -> str:

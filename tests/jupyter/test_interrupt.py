@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-
 pytestmark = pytest.mark.server
 
 # Says "inside" once the main thread waits in a blocking call of the library.
@@ -112,7 +111,7 @@ def test_an_interrupt_comes_through_within_a_second_and_the_next_cell_works(sess
     assert kernel.run("collection.query({'n': 0}).count()").text == "1"
 
 
-def test_nothing_accepted_was_lost_and_nothing_came_twice(session, server_address):
+def test_nothing_accepted_was_lost_and_nothing_came_twice(session):
     _, kernel = session
     ran = kernel.run(
         "collection.publish({'n': 5}, wait='synced')\n"
