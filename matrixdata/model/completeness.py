@@ -10,11 +10,12 @@ class Completeness:
     """Rows that a result lacks or holds provisionally.
 
     Attributes:
-        gaps: stretches of history in the queried time that were not yet fetched from the server.
+        gaps: stretches of the room's history that were not fetched yet. Each may hold rows of any time, for a record's
+            own time need not be that of its event.
         undecryptable: events without a key yet.
         invalid: quarantined events, listed by `collection.invalid()`.
         pending: rows included that have not yet been seen to arrive at the server.
-        fresh: the replica held all the server had when the query was asked.
+        fresh: the replica held all the server had when the query was asked; False also where nobody asked it.
     """
 
     gaps: int = 0
