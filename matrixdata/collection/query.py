@@ -17,6 +17,7 @@ from matrixdata.model import Completeness, Position, Record
 from matrixdata.model.expression import matches
 from matrixdata.model.ordering import sort_key
 from matrixdata.receiving.records import moment, pending_record
+from matrixdata.replica.filter_sql import compile_sqlite
 
 if TYPE_CHECKING:
     import os
@@ -242,10 +243,13 @@ class AsyncQuery:
     async def _merged(self, waiting: dict[str, Record]) -> AsyncGenerator[Record]:
         """Rows of the replica, then of the outbox (by time: each where its time puts it), filtered."""
         user, replica, keep = self._services.user_id, self._services.replica, self._keep
+        # A row of ours that SQLite left out could not show that its twin in the outbox has arrived.
+        narrowed = compile_sqlite(self._spec.where) if self._spec.where is not None and not waiting else None
         by_time, newest_first = self._spec.span.by_time, self._spec.span.newest_first
         late = sorted(waiting.values(), key=lambda r: r.time, reverse=newest_first) if by_time else []
         shown: set[str] = set()
-        async with aclosing(self._services.rooms.scan(self._room_id).records(self._spec.span)) as pages:
+        scan = self._services.rooms.scan(self._room_id)
+        async with aclosing(scan.records(self._spec.span, narrowed)) as pages:
             async for page in pages:
                 for event_id, sender, uid, value, time, change, _ in page:
                     if sender == user:

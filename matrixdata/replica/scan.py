@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from matrixdata.replica.database import Database
+    from matrixdata.replica.filter_sql import SqliteFilter
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
@@ -54,7 +55,7 @@ class Span:
     newest_first: bool = False
 
 
-def _query(room_id: str, span: Span) -> tuple[str, list[Any]]:
+def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple[str, list[Any]]:
     """The SELECT of a span, and its parameters."""
     tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
     bounds = (
@@ -70,6 +71,9 @@ def _query(room_id: str, span: Span) -> tuple[str, list[Any]]:
         if bound is not None:
             tests.append(test)
             parameters.append(bound)
+    if where is not None:
+        tests.append(f"({where.sql})")
+        parameters += where.parameters
     direction = "DESC" if span.newest_first else "ASC"
     order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
     query = (
@@ -87,9 +91,14 @@ class Scan:
         self._db = database
         self._room_id = room_id
 
-    async def records(self, span: Span) -> AsyncGenerator[list[tuple[Any, ...]]]:
-        """Pages of (event_id, sender, uid, value, time, change, position) of the records that count."""
-        async for page in self._pages(*_query(self._room_id, span)):
+    async def records(
+        self, span: Span, where: SqliteFilter | None = None
+    ) -> AsyncGenerator[list[tuple[Any, ...]]]:
+        """Pages of (event_id, sender, uid, value, time, change, position) of the records that count.
+
+        With a filter, those that it rules out are left out; unless it is exact, others that do not match are not.
+        """
+        async for page in self._pages(*_query(self._room_id, span, where)):
             yield page
 
     async def page(self, span: Span, *, past: int, most: int) -> list[tuple[Any, ...]]:

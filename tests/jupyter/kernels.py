@@ -47,7 +47,16 @@ class Kernel:
 
     def run(self, code: str) -> Ran:
         """Run a cell to its end, which must be a good one."""
-        return self._collect(self.client.execute(code), lambda _: None).well
+        return self.attempt(code).well
+
+    def attempt(self, code: str) -> Ran:
+        """Run a cell to its end, whatever that is."""
+        return self._collect(self.client.execute(code), lambda _: None)
+
+    def restart(self) -> None:
+        """Take the process away and start another, as the restart button does."""
+        self.manager.restart_kernel(now=True)
+        self.client.wait_for_ready(timeout=SECONDS)
 
     def interrupt(
         self, code: str, *, when: str, and_then: Callable[[], object] = lambda: None

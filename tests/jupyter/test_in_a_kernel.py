@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.requirements import ROOT, require
+from tests.requirements import require
 
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def account(server_address, tmp_path_factory):
-    from tests.servers import TestServer
-
-    server = TestServer(server_address, tmp_path_factory.mktemp("stores"))
+@pytest.fixture
+def first_cell(server):
+    """What a notebook begins with."""
     account = server.account(server.name("cells"))
-    return {**account, "store": str(account["store"])}
+    account["store"] = str(account["store"])
+    return f"import asyncio, sys, time\nimport matrixdata as md\naccount = {account!r}"
 
 
 @pytest.fixture
-def kernel(account, tmp_path):
+def kernel(first_cell, tmp_path):
     require("kernel")
     from tests.jupyter import kernels
 
     with kernels.kernel(tmp_path / "home") as it:
-        it.run(f"import asyncio, sys\nimport matrixdata as md\naccount = {account!r}")
+        it.run(first_cell)
         yield it
 
 
-def test_both_faces_work_inside_the_running_loop_and_restart_and_run_all_resumes(kernel):
+def test_both_faces_work_inside_the_running_loop_and_restart_and_run_all_resumes(kernel, first_cell):
     cells = [
         "client = md.connect(**account); asyncio.get_running_loop().is_running()",
         "x = client.create_collection('x', encrypted=False, exist_ok=True); x.room_id",
         "x.publish({'n': 1}, uid='one', wait='synced'); x.query().values()",
         "client.close()",
-        "async with md.connect_async(**account) as client:\n    print(await (await client.collection('x')).query().count())",
+        "async with md.connect_async(**account) as other:\n"
+        "    print(await (await other.collection('x')).query().count())",
         "'nest_asyncio' in sys.modules",
         "kept = md.connect(**account); len(kept.collections())",
     ]
@@ -46,16 +43,12 @@ def test_both_faces_work_inside_the_running_loop_and_restart_and_run_all_resumes
     assert first[2:] == ["[{'n': 1}]", "", "1\n", "False", "1"]
     # Nothing was closed: the kernel is taken away while a client is open.
     kernel.restart()
-    kernel.run(f"import asyncio, sys\nimport matrixdata as md\naccount = {dict_of(kernel)}")
+    kernel.run(first_cell)
     assert [kernel.run(cell).text for cell in cells] == first
 
 
-def dict_of(kernel):
-    return kernel.account
-
-
 def test_nested_loops_are_an_opt_in_and_leave_both_faces_working(kernel):
-    refused = kernel.try_("asyncio.run(asyncio.sleep(0, 'done'))")
+    refused = kernel.attempt("asyncio.run(asyncio.sleep(0, 'done'))")
     assert refused.error == "RuntimeError"
     kernel.run("from matrixdata.jupyter import allow_nested_loops\nallow_nested_loops()")
     assert kernel.run("asyncio.run(asyncio.sleep(0, 'done'))").text == "'done'"
@@ -68,18 +61,17 @@ def test_nested_loops_are_an_opt_in_and_leave_both_faces_working(kernel):
         "asyncio.run(main())"
     )
     assert ran.text == "1"
-    assert kernel.run("with md.connect(**account) as c: print(c.collection('nested').query().count())").text == "1\n"
+    assert (
+        kernel.run("with md.connect(**account) as c: print(c.collection('nested').query().count())").text
+        == "1\n"
+    )
 
 
 def test_a_bar_appears_in_the_cell_that_waits_and_false_silences_it(kernel):
-    kernel.run("client = md.connect(**account)\nx = client.create_collection('bars', encrypted=False, exist_ok=True)")
-    slow = (
-        "import time\n"
-        "def rows():\n"
-        "    for n in range(3):\n"
-        "        time.sleep(0.6)\n"
-        "        yield {'n': n}\n"
+    kernel.run(
+        "client = md.connect(**account)\nx = client.create_collection('bars', encrypted=False, exist_ok=True)"
     )
+    slow = "def rows():\n    for n in range(3):\n        time.sleep(0.6)\n        yield {'n': n}\n"
     kernel.run(slow)
     shown = kernel.run("report = x.publish_many(rows())")
     assert "publishing" in shown.text + shown.html

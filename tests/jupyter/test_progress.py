@@ -1,0 +1,76 @@
+"""Bars: where somebody looks on and only there; never where a script runs, never in the way of the call."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from matrixdata.connect import progress
+from matrixdata.errors import MissingExtra
+from matrixdata.receiving import SyncProgress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(progress, "_DELAY", 0)
+
+
+def shown(monkeypatch, stderr, given=None):
+    """What publishing with `progress=given` writes to stderr."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        with progress.publishing_bar(given) as told:
+            if told is not None:
+                told(0, 250)
+                told(250, 500)
+                told(500, 500)
+    return stderr.getvalue() if stderr else ""
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_none(monkeypatch):
+    assert "publishing" in shown(monkeypatch, Terminal())
+    assert shown(monkeypatch, io.StringIO()) == ""
+    assert shown(monkeypatch, None) == ""  # as under pythonw
+
+
+def test_false_silences_and_true_insists(monkeypatch):
+    assert shown(monkeypatch, Terminal(), False) == ""
+    assert "publishing" in shown(monkeypatch, io.StringIO(), True)
+
+
+def test_a_function_is_called_and_no_bar_is_drawn(monkeypatch):
+    calls = []
+    assert shown(monkeypatch, Terminal(), lambda *numbers: calls.append(numbers)) == ""
+    assert calls == [(0, 250), (250, 500), (500, 500)]
+    with pytest.raises(TypeError, match="progress=3"), progress.publishing_bar(3):
+        pass
+
+
+def test_syncing_has_a_bar_too(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.syncing_bar(None) as told:
+        told(SyncProgress(events=1000, oldest=0, gaps=2))
+        told(SyncProgress(events=2000, oldest=0, gaps=0))
+    assert "syncing" in terminal.getvalue()
+
+
+def test_without_tqdm_there_is_no_bar_and_no_failure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert shown(monkeypatch, Terminal()) == ""
+
+
+def test_without_nest_asyncio_the_opt_in_says_what_to_install(monkeypatch):
+    from matrixdata.jupyter import allow_nested_loops
+
+    monkeypatch.setitem(sys.modules, "nest_asyncio", None)
+    with pytest.raises(MissingExtra, match=r"matrixdata\[notebook\]"):
+        allow_nested_loops()
