@@ -25,10 +25,9 @@ from matrixdata.collection import (
     Services,
     checked_creation,
 )
-from matrixdata.collection.display import client_html
 from matrixdata.collection.status import Status as Status  # noqa: PLC0414  public as matrixdata.client.Status
+from matrixdata.collection.status import client_html, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
-from matrixdata.model.listing import readable
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.publishing import Acceptance, Receipts, Sender
@@ -110,17 +109,8 @@ class AsyncClient:
     def _repr_html_(self) -> str:
         """Who, where, and how it is doing, for notebooks; asks nothing."""
         loop = self._loop if self._tasks is not None else None
-        problem = self._logged_out or (loop and (loop.fatal or loop.failing)) or self._caller.failing
-        answered = loop.last_answer if loop else None
-        facts = [
-            ("homeserver", self.homeserver),
-            ("profile", self.profile),
-            ("in step", f"{len(loop.live)} collections" if loop and loop.live else None),
-            ("last answer", readable(moment(answered)) if answered is not None else None),
-        ]
-        return client_html(
-            self.user_id, facts, closed=self._closed, problem=str(problem) if problem else None
-        )
+        problem = problem_of(self._logged_out, loop, self._caller)
+        return client_html(self._session, self.profile, loop, problem, closed=self._closed)
 
     def __reduce__(self) -> NoReturn:
         """Clients hold sockets and locks: they cannot be pickled or copied."""
@@ -291,7 +281,7 @@ class AsyncClient:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""
         self._check()
         outbox, rows = await self._store.outbox.counts(), await self._store.rooms.counts()
-        problem = self._logged_out or self._loop.fatal or self._loop.failing or self._caller.failing
+        problem = problem_of(self._logged_out, self._loop, self._caller)
         answered = self._loop.last_answer
         return Status(
             user_id=self.user_id,

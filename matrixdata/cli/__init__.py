@@ -22,6 +22,12 @@ _COMMANDS = {
     "publish": ("publish", "Publish records to a collection."),
     "subscribe": ("subscribe", "Print records as they arrive."),
     "query": ("query", "Show, count or save the records of a collection."),
+    "sql": ("sql", "Run one SELECT over your collections."),
+    "collections": ("listing", "List your collections."),
+    "outbox": ("outbox", "List, retry or cancel what waits to be sent."),
+    "status": ("status", "Say how the account is doing."),
+    "doctor": ("doctor", "Check this installation, and say what to do."),
+    "completion": ("completion", "Print a script that completes commands in your shell."),
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from matrixdata.cli.output import say
-from matrixdata.errors import MatrixDataError
+from matrixdata.errors import MatrixDataError, SqlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,8 @@ def used_wrongly() -> Iterator[None]:
     """Around a call with the user's own arguments: what the library refuses as an argument is wrong usage."""
     try:
         yield
+    except SqlError as error:  # found wrong as it was given, before anything was read
+        raise click.UsageError(message_of(error), click.get_current_context()) from error
     except MatrixDataError:
         raise
     except (ValueError, TypeError) as error:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from matrixdata.cli.failures import used_wrongly
-from matrixdata.cli.output import json_line, say, write, write_json
+from matrixdata.cli.failures import advised, used_wrongly
+from matrixdata.cli.files import kind, output_option
+from matrixdata.cli.output import say, write, write_json
 from matrixdata.cli.records import META, Flat, flat, meta_of, picked, whole
 from matrixdata.cli.settings import account_options, connect, current, examples
 from matrixdata.cli.table import table
 from matrixdata.cli.terms import where_of
+from matrixdata.errors import MissingExtra, SqlError
+from matrixdata.frames.jsonl import to_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     import matrixdata as md
     from matrixdata.model import JSON
 
 _ROWS_ON_TERMINAL = 40
-_LINES = frozenset({".jsonl", ".ndjson"})
+_SQL_ADVICE = (
+    "--where takes a term that is neither like temp>20 nor JSON as SQL; text with spaces goes in quotes: "
+    "--where 'note=\"two words\"'"
+)
 
 
 @click.command(
     epilog=examples(
         "matrixdata query greenhouse --where device=d1 --where 'temp>20' --since -24h",
+        "matrixdata query greenhouse --where \"temp > 20 AND device LIKE 'd%'\"",
         "matrixdata query greenhouse --order -temp --limit 5 --columns ts,temp",
         "matrixdata query greenhouse -o greenhouse.parquet",
     )
@@ -39,7 +44,7 @@ _LINES = frozenset({".jsonl", ".ndjson"})
     "--where",
     metavar="TERM",
     multiple=True,
-    help="A filter: device=d1, 'temp>20', or a JSON mapping; repeatable, all must hold.",
+    help="A filter: device=d1, 'temp>20', a JSON mapping, or an SQL expression; repeatable, all must hold.",
 )
 @click.option("--since", metavar="TIME", help="From here on: 2026-01-01T00:00:00Z, or -24h.")
 @click.option("--until", metavar="TIME", help="Up to here, exclusive.")
@@ -48,12 +53,7 @@ _LINES = frozenset({".jsonl", ".ndjson"})
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many records.")
 @click.option("--count", is_flag=True, help="Only how many there are.")
 @click.option("--meta", is_flag=True, help="Sender, time and event id too.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a file instead: .parquet, .jsonl or .ndjson.",
-)
+@output_option
 @account_options
 def query(
     name: str,
@@ -72,15 +72,10 @@ def query(
 
     If something is missing from the result, it says so on stderr.
     """  # fmt: skip
-    if output is not None and output.suffix.lower() not in {".parquet", *_LINES}:
-        raise click.UsageError(
-            f"{str(output)!r}: the file's name should end in .parquet, .jsonl or .ndjson",
-            click.get_current_context(),
-        )
     chosen = [column.strip() for column in columns.split(",")] if columns is not None else None
     with connect() as client:
         collection = client.collection(name)
-        with used_wrongly():
+        with used_wrongly(), advised(_SQL_ADVICE, SqlError, MissingExtra):
             result = collection.query(
                 where_of(where), since=since, until=until, columns=chosen, order=order, limit=limit
             )
@@ -105,13 +100,13 @@ def _show(
         number = result.count()
         write_json(number) if current().as_json else write(f"{number:,}")
         return
-    if output is not None and output.suffix.lower() == ".parquet":
-        result.to_parquet(output, meta=meta)
+    if output is not None and kind(output) in {".parquet", ".csv"}:
+        (result.to_parquet if kind(output) == ".parquet" else result.to_csv)(output, meta=meta)
         say(f"wrote {output}")
         return
     records = result.records()
     if output is not None:
-        _write_lines(output, (_row(record, columns, meta=meta) for record in records))
+        to_jsonl([_row(record, columns, meta=meta) for record in records], output)
         say(f"wrote {len(records):,} records to {output}")
     elif current().as_json:
         for record in records:
@@ -130,18 +125,6 @@ def _keys(collection: md.Collection) -> list[str]:
     """The keys of records in the order of the schema, which records themselves have no order of."""
     properties = collection.schema.get("properties") if isinstance(collection.schema, dict) else None
     return list(properties) if isinstance(properties, dict) else []
-
-
-def _write_lines(path: Path, rows: Iterable[JSON]) -> None:
-    """A file of JSON Lines, there complete or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(json_line(row) + "\n" for row in rows)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _print_table(

@@ -79,15 +79,3 @@ def _lacks(found: Completeness | None, unasked: str) -> dict[str, str]:
     return {
         "note": "Last result: complete" if str(found) == "complete" else f"Last result: complete; {found}"
     }
-
-
-def client_html(
-    user_id: str, facts: Sequence[tuple[str, object]], *, closed: bool, problem: str | None
-) -> str:
-    """A client as HTML: who, where, how it is doing."""
-    return html.panel(
-        f"Client of {user_id}",
-        html.facts([*facts, ("state", "closed" if closed else "open")]),
-        warning=f"not in step with the server: {problem}" if problem and not closed else "",
-        note="" if closed else "client.collections() lists your collections, client.status() says more",
-    )

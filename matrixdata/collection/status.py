@@ -1,4 +1,4 @@
-"""How a client is doing, as `client.status()` tells it."""
+"""How a client is doing, as `client.status()` and the client itself show it. Asks nothing of the server."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 from matrixdata.model import html
 from matrixdata.model.listing import readable
+from matrixdata.receiving.records import moment
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from matrixdata.errors import LoggedOut, MatrixDataError
+    from matrixdata.receiving import SyncLoop
+    from matrixdata.replica.account import Session
+    from matrixdata.transport.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +59,30 @@ class Status:
             html.facts((f.name.replace("_", " "), readable(getattr(self, f.name))) for f in fields(self)),
             warning="; ".join(lacks),
         )
+
+
+def problem_of(logged_out: LoggedOut | None, loop: SyncLoop | None, caller: Caller) -> MatrixDataError | None:
+    """What is wrong with a client, the gravest first; None when all is well."""
+    syncing = (loop.fatal or loop.failing) if loop is not None else None
+    return logged_out or syncing or caller.failing
+
+
+def client_html(
+    session: Session, profile: str, loop: SyncLoop | None, problem: MatrixDataError | None, *, closed: bool
+) -> str:
+    """A client as HTML: who, where, and how fresh what it holds is; everything is escaped."""
+    answered = loop.last_answer if loop is not None else None
+    following = len(loop.live) if loop is not None else 0
+    facts = [
+        ("homeserver", session.homeserver),
+        ("profile", profile),
+        ("state", "closed" if closed else "open"),
+        ("in step", f"{following} collection{'s' * (following != 1)}" if following else "none yet"),
+        ("last answer", readable(moment(answered)) if answered is not None else None),
+    ]
+    return html.panel(
+        f"Client of {session.user_id}",
+        html.facts(facts[:3] if closed else facts),
+        warning=f"not in step with the server: {problem}" if problem and not closed else "",
+        note="" if closed else "client.collections() lists your collections, client.status() says more",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,9 @@ async def local_client(
     from matrixdata import homeserver  # noqa: PLC0415  most clients never touch the embedded server
 
     directory, environment = paths.server_directory(), paths.server_environment()
-    address = await anyio.to_thread.run_sync(lambda: homeserver.start(directory, environment=environment))
+    # Abandoned when interrupted: the server goes on starting by itself, and the next attempt finds it.
+    start = partial(homeserver.start, directory, environment=environment)
+    address = await anyio.to_thread.run_sync(start, abandon_on_cancel=True)
     chosen = _directory(profile or f"local-{localpart}", store)
     return await server_client(address, localpart, chosen)
 
@@ -84,7 +87,9 @@ async def server_client(address: ServerAddress, localpart: str, directory: Path)
     """A client for a user of an embedded homeserver, registered on first use."""
     from matrixdata import homeserver  # noqa: PLC0415  as above
 
-    password = Secret(await anyio.to_thread.run_sync(homeserver.register, address, localpart))
+    password = Secret(
+        await anyio.to_thread.run_sync(homeserver.register, address, localpart, abandon_on_cancel=True)
+    )
     user = f"@{localpart}:{address.name}"
     # Its port may have changed since, and it has proved to be the server of that directory.
     return await _opened(directory, address.url, user=user, password=password, token=None, moved=True)

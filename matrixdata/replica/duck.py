@@ -54,7 +54,9 @@ class Sandbox:
                 ":memory:", config={**_SETTINGS, "threads": str(threads), "memory_limit": memory}
             )
             self._session.execute("SET TimeZone = 'UTC'")
-            self._session.execute("SET enable_progress_bar = false")
+            # In a kernel merely setting it asks for ipywidgets, so it is left alone where it is off already.
+            if self._session.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+                self._session.execute("SET enable_progress_bar = false")
             self._session.execute("SET lock_configuration = true")
         self._stopped = threading.Event()
 

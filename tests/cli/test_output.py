@@ -76,6 +76,10 @@ def test_picking_columns_keeps_absent_and_null_apart() -> None:
         ('zip="007"', {"zip": {"=": "007"}}),
         ("note=", {"note": {"=": ""}}),
         ("url=http://x/?a=1", {"url": {"=": "http://x/?a=1"}}),
+        ('note="two words"', {"note": {"=": "two words"}}),
+        ("note = 'it''s'", {"note": {"=": "it's"}}),
+        ('"my key"=1', {'"my key"': {"=": 1}}),
+        ('a."b.c".0=1', {'a."b.c".0': {"=": 1}}),
         ('{"temp": {">": 20}}', {"temp": {">": 20}}),
     ],
 )
@@ -84,7 +88,31 @@ def test_a_typed_filter_means_what_it_says(term: str, where: dict[str, object]) 
     assert where_of([term, "x=1"]) == {"$and": [where, {"x": {"=": 1}}]}
 
 
-@pytest.mark.parametrize("term", ["device", "=1", "{not json}", ""])
+@pytest.mark.parametrize(
+    "term",
+    [
+        "ok",
+        "temp > 20 AND device = 'd1'",
+        "note=two words",
+        "20 < temp",
+        "temp > abs(x)",
+        "temp*2>40",
+        "temp>20or x<3",
+        "a='b' or c='d'",
+        'a="b" or c="d"',
+    ],
+)
+def test_what_could_mean_more_than_one_comparison_is_sql(term: str) -> None:
+    assert where_of([term]) == term
+    with pytest.raises(ValueError, match="AND"):
+        where_of([term, "x=1"])
+
+
+def test_every_expression_must_hold_whatever_it_ends_with() -> None:
+    assert where_of(["a or b -- c", "d"]) == "(a or b -- c\n) AND (d\n)"
+
+
+@pytest.mark.parametrize("term", ["=1", "{not json}", ""])
 def test_a_filter_that_is_none_says_how_to_write_one(term: str) -> None:
     with pytest.raises(ValueError, match="JSON"):
         where_of([term])

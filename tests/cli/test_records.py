@@ -143,7 +143,8 @@ def test_queries(run: Run, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--where", "temp"), ("--since", "soon"), ("--where", '{"temp": {"~": 1}}'), ("--columns", "")]
+    "wrong",
+    [("--where", "temp >"), ("--since", "soon"), ("--where", '{"temp": {"~": 1}}'), ("--columns", "")],
 )
 def test_a_query_that_means_nothing_is_wrong_usage(run: Run, name: str, wrong: tuple[str, str]) -> None:
     done = run("query", name, *wrong)

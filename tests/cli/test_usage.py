@@ -11,7 +11,10 @@ import pytest
 from matrixdata.cli import main
 from tests.cli.conftest import Run
 
-COMMANDS = ["create", "demo", "login", "logout", "publish", "query", "server", "subscribe"]
+COMMANDS = [
+    "collections", "completion", "create", "demo", "doctor", "login", "logout", "outbox", "publish", "query",
+    "server", "sql", "status", "subscribe",
+]  # fmt: skip
 
 
 def test_help_lists_every_command_and_shows_examples(run: Run) -> None:
@@ -50,7 +53,7 @@ def test_help_imports_no_command_and_nothing_of_the_library() -> None:
         (["server", "staus"], "did you mean 'status'?"),
         (["xyzzy"], "there are demo, server,"),
         (["query"], "Missing argument 'NAME'"),
-        (["query", "x", "-o", "x.xls"], ".parquet, .jsonl or .ndjson"),
+        (["query", "x", "-o", "x.xls"], ".parquet, .csv, .jsonl or .ndjson"),
         (["subscribe", "x", "--start", "yesterday"], "2026-01-01T00:00:00Z"),
         (["subscribe", "x", "--start", "2026-01-01T00:00:00"], "no time zone"),
         (["publish", "x", "readings.csv"], ".json, .jsonl or .ndjson"),

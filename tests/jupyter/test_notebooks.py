@@ -11,7 +11,7 @@ import pytest
 from tests.requirements import ROOT, require
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECRET = re.compile(r"syt_|access_token\W+[:=]\s*\"\w|password\W+[:=]\s*['\"][^'\"]|/home/|/work/|/Users/")
+SECRET = re.compile(r"syt_|access_token\W+[:=]\s*\"\w|password\W+[:=]\s*['\"][^'\"]|/home/|/Users/")
 
 
 def cells(path):
