@@ -21,6 +21,8 @@ from matrixdata.replica.duck_result import pandas_frame, rows
 from matrixdata.replica.duck_statement import SqlError
 from tests.replica import filters
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from pathlib import Path
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import duckdb
 import pyarrow as pa
+import pytest
 
 from matrixdata.replica.filter_duck import compile_duckdb
 from tests.replica import filters
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_same_rows_as_in_python_for_every_filter() -> None:

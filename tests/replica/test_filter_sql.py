@@ -16,6 +16,8 @@ from matrixdata.replica.filter_sql import compile_sqlite
 from tests.frames.records import keys, scalars, values
 from tests.replica import filters
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

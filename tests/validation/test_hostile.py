@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Runs one schema against values that hurt; prints the refusal's rule, or "accepted".
 CHILD = """
 import json, socket, sys
