@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matrixdata.client import AsyncClient as AsyncClient
-    from matrixdata.client import Status as Status
     from matrixdata.collection import AsyncCollection as AsyncCollection
     from matrixdata.collection import AsyncQuery as AsyncQuery
     from matrixdata.collection import CollectionInfo as CollectionInfo
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from matrixdata.collection import PublishReport as PublishReport
     from matrixdata.collection import StateEvent as StateEvent
     from matrixdata.collection.checking import validate as validate
+    from matrixdata.collection.status import Status as Status
     from matrixdata.connect import Client as Client
     from matrixdata.connect import Collection as Collection
     from matrixdata.connect import Query as Query
@@ -68,11 +68,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "client": ("AsyncClient", "Status"),
+    "client": ("AsyncClient",),
     "collection": (
         "AsyncCollection", "AsyncQuery", "CollectionInfo", "HistoryEvent", "Member", "PublishReport", "StateEvent",
     ),
     "collection.checking": ("validate",),
+    "collection.status": ("Status",),
     "connect": (
         "Client", "Collection", "Query", "Receipt", "Subscription", "connect", "connect_async",
         "default_profile", "set_default_profile",

@@ -25,8 +25,7 @@ from matrixdata.collection import (
     Services,
     checked_creation,
 )
-from matrixdata.collection.status import Status as Status  # noqa: PLC0414  public as matrixdata.client.Status
-from matrixdata.collection.status import client_html, problem_of
+from matrixdata.collection.status import Status, client_html, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests

@@ -23,8 +23,9 @@ from matrixdata.receiving import Start, SyncProgress
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from matrixdata.client import AsyncClient, Status
+    from matrixdata.client import AsyncClient
     from matrixdata.collection import CollectionInfo, PublishReport
+    from matrixdata.collection.status import Status
     from matrixdata.connect.portal import Portal
     from matrixdata.connect.sql import SqlResult
     from matrixdata.protocol.time import TimeUnit

@@ -6,7 +6,7 @@ import platform
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,7 @@ from matrixdata.connect import paths
 from matrixdata.connect.secret import Secret
 from matrixdata.errors import Conflict, LoggedOut, NotFound, NotSent, Unknown
 from matrixdata.protocol import requests
+from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.replica.account import Session
 from matrixdata.replica.store import Store
 from matrixdata.transport.caller import Caller
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matrixdata.homeserver import ServerAddress
 
 
+T = TypeVar("T")
 # A person waits for a login: an address that does not answer is said so soon.
 _PATIENCE = 3.0
 
@@ -114,9 +116,17 @@ async def _owner(url: str, token: Secret) -> str:
         await transport.aclose()
 
 
+def _answer(body: bytes, shape: type[T]) -> T:
+    try:
+        answer: T = decode(body, shape)
+    except MalformedResponse as error:
+        raise Unknown(f"this does not answer like a homeserver ({error}); check the address") from error
+    return answer
+
+
 async def _who(caller: Caller, *, patience: float = _PATIENCE) -> _Who:
     body = await caller.call(requests.whoami(), patience=patience)
-    return msgspec.json.decode(body, type=_Who)
+    return _answer(body, _Who)
 
 
 async def _opened(
@@ -205,7 +215,7 @@ async def _session(
         user, password.text, device_name=f"matrixdata on {platform.node() or 'a computer'}",
         device_id=saved.device_id if saved else None,
     )  # fmt: skip
-    found = msgspec.json.decode(await caller.call(request, patience=_PATIENCE), type=_LoggedIn)
+    found = _answer(await caller.call(request, patience=_PATIENCE), _LoggedIn)
     return Session(homeserver, found.user_id, found.device_id, found.access_token)
 
 

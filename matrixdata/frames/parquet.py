@@ -1,17 +1,16 @@
-"""Record values to a Parquet file. The only file of `frames` that writes to disk, and only where asked."""
+"""Record values to a Parquet file."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matrixdata.errors import MissingExtra
 from matrixdata.frames.arrow_table import METADATA_KEY, to_arrow
+from matrixdata.frames.atomic import written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,19 +47,9 @@ def to_parquet(
     except ImportError:
         raise MissingExtra("Parquet files", "data") from None
     table = _for_pandas(to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs))
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)  # noqa: PTH105  the pair of mkstemp's str
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)  # noqa: PTH108  as above
-        raise
-    return target
+    with written(path) as file:
+        pq.write_table(table, file, compression="zstd")
+    return Path(path)
 
 
 def _for_pandas(table: pa.Table) -> pa.Table:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from matrixdata.errors import Unknown
 from matrixdata.protocol.events import Event, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class MalformedResponse(ValueError):
-    """The server's answer is not what the specification says it is."""
+class MalformedResponse(Unknown, ValueError):
+    """The server's answer is not what the specification says it is, so what it did is not known."""
 
 
 @dataclass(frozen=True, slots=True)
