@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.errors import RecordInvalid
+from matrixdata.model.steps import reached
 from matrixdata.protocol.canonical import check_size
 from matrixdata.protocol.content import RECORD, pack_record
 from matrixdata.protocol.convert import to_record
@@ -88,7 +89,9 @@ class Acceptance:
     async def accept(self, items: Sequence[OutboxItem]) -> list[AsyncReceipt]:
         """Store items durably, all or none; only now do they count as accepted."""
         opened = [self._receipts.open(item) for item in items]
+        reached("publish.1 checked")
         stored = await self._outbox.accept(items)
+        reached("publish.2 stored")
         receipts = []
         for receipt, item in zip(opened, stored, strict=True):
             held = self._receipts.hold(item)

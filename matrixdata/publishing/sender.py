@@ -15,6 +15,7 @@ import anyio.abc
 import msgspec
 
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
+from matrixdata.model.steps import reached
 from matrixdata.protocol.requests import send_event, whoami
 
 if TYPE_CHECKING:
@@ -127,9 +128,11 @@ class Sender:
 
     async def _send(self, item: OutboxItem) -> None:
         request = send_event(item.room_id, item.type, item.txn_id, item.content)
+        reached("publish.3 sending")
         try:
             body = await self._caller.call(request, patience=_PATIENCE)
             event_id = msgspec.json.decode(body, type=_Acknowledged).event_id
+            reached("publish.3 answered")
         except RateLimited:
             await self._caller.limit.wait()
         except NotSent:
@@ -146,6 +149,7 @@ class Sender:
             await self._without_outcome(item)
         else:
             await self._outbox.sent(item.id, event_id)
+            reached("publish.4 recorded")
 
     async def _without_outcome(self, item: OutboxItem) -> None:
         """Nobody knows whether it arrived. The transaction id makes trying again safe; trying for ever is not."""

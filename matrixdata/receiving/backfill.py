@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from matrixdata.errors import MatrixDataError, Rejected, Unknown
+from matrixdata.model.steps import reached
 from matrixdata.protocol.requests import messages
 from matrixdata.protocol.sync import MalformedResponse, MessagesPage, parse_messages
 
@@ -113,12 +114,14 @@ class Backfill:
         """Commit one page, while the next one is already being fetched: the server and we work at once."""
         page, after = ahead.taken(gap.token) or await self._fetch(gap, gap.token, patience)
         following = _Ahead(after, before=len(page.events))
+        reached("backfill.1 received")
         failure: MatrixDataError | None = None
         async with anyio.create_task_group() as tasks:
             if after is not None:
                 tasks.start_soon(self._look_ahead, gap, following, patience)
             try:
                 closed = await self._intake.page(gap, page, token=after)
+                reached("backfill.2 committed")
             except MatrixDataError as error:  # carried out by hand: the task group would wrap it
                 closed, failure = True, error
             if closed:

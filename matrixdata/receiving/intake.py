@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from matrixdata.model.steps import reached
 from matrixdata.receiving.pipeline import (
     changes_rules,
     event_row,
@@ -58,11 +59,14 @@ class Intake:
     async def sync(self, batch: SyncBatch, *, kind: str, token: str | None) -> None:
         """Commit one sync response with its token."""
         changes = [await self._change(update) for update in batch.rooms]
+        reached("read.2 judged")
         applied = await self._rooms.apply(changes, tokens={kind: token})
+        reached("read.3 committed")
         for change in changes:
             if changes_rules(change.state) or any(row.redacts for row in change.events):
                 await self._judge_again(change.room_id)
         await self._settle(applied)
+        reached("publish.5 settled")
 
     async def state(self, room_id: str, state: tuple[StateRow, ...]) -> None:
         """Commit a room's state fetched by itself, as a one-shot writer does."""

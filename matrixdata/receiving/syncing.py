@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from matrixdata.errors import ClientClosed, LoggedOut, MatrixDataError, RateLimited, StoreLocked, Unsupported
+from matrixdata.model.steps import reached
 from matrixdata.receiving.sources import TokenRefused
 from matrixdata.transport.caller import Backoff
 
@@ -152,10 +153,12 @@ class SyncLoop:
                     return
         if batch is None:
             return
+        reached("read.1 received")
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
         self.failing, self.last_answer = None, self._clock()
         self._live |= wanted & self._wanted
         self._notify()
+        reached("read.4 woken")
         for room in batch.rooms:
             if room.limited:
                 self._on_gap(room.room_id)

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreLocked
+from matrixdata.model.steps import reached
 from matrixdata.replica import timeline
 from matrixdata.replica.rows import Applied, EventRow, FeedEntry, GapRow, RoomChange, StateRow, StoredEvent
 from matrixdata.replica.scan import STORED, Scan, stored_event
@@ -86,6 +87,7 @@ class Rooms:
                     c.execute("DELETE FROM token WHERE kind = ?", (kind,))
                 else:
                     c.execute("REPLACE INTO token VALUES (?, ?)", (kind, value))
+            reached("read.3 writing")
             return Applied(_newest_change(c), tuple(added), tuple(rooms))
 
         applied = await self._db.write(work)

@@ -1,0 +1,38 @@
+"""The moments between the steps of docs/ARCHITECTURE.md at which a process may die.
+
+Nobody listens, except a test that ends the process there to show that nothing is lost or doubled. The code
+must never depend on a listener.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS: Final = (
+    "publish.1 checked",  # nothing of it is on disk
+    "publish.2 stored",  # durable; the caller does not know yet
+    "publish.3 sending",  # no byte has left
+    "publish.3 answered",  # the server has it, we have not noted that
+    "publish.4 recorded",  # its outcome is noted
+    "publish.5 settled",  # its echo is in the replica and it has left the outbox
+    "read.1 received",  # a response is parsed, nothing of it stored
+    "read.2 judged",  # each event has its row state, nothing is stored
+    "read.3 writing",  # inside the transaction
+    "read.3 committed",  # rows and token are stored, the outbox is not settled
+    "read.4 woken",  # subscribers know
+    "backfill.1 received",
+    "backfill.2 committed",
+)
+"""Every step, in the order in which a record or a response passes them."""
+
+listener: Callable[[str], None] | None = None
+"""Called with the name of each step as it is reached."""
+
+
+def reached(step: str) -> None:
+    """The code is at this step now."""
+    if listener is not None:
+        listener(step)
