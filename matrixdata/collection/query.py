@@ -73,11 +73,13 @@ class AsyncQuery:
         return len(await self.records())
 
     # -- frames and files -------------------------------------------------------------------------------
-    async def to_pandas(self, *, meta: bool = False) -> pd.DataFrame:
+    async def to_pandas(self, *, meta: bool = False, structs: bool = False) -> pd.DataFrame:
         """A DataFrame, one row a record; nested objects as dotted columns, dtypes from the schema if there is one.
 
         Args:
             meta: add the columns event_id, sender, time (UTC) and row_state.
+            structs: nested objects as struct columns instead (dtype `struct<…>[pyarrow]`): ``frame["place"].struct``;
+                so for all frames. What cannot be a struct, as objects beside text, is as without; see docs/query.md.
 
         Returns:
             The frame; `frame.attrs["matrixdata"]` holds the completeness.
@@ -85,21 +87,23 @@ class AsyncQuery:
         Raises:
             MissingExtra: pandas is not installed (extra: data).
         """
-        frame: pd.DataFrame = await self._framed("to_pandas", meta=meta)
+        frame: pd.DataFrame = await self._framed("to_pandas", meta=meta, structs=structs)
         return frame
 
-    async def to_arrow(self, *, meta: bool = False) -> pa.Table:
+    async def to_arrow(self, *, meta: bool = False, structs: bool = False) -> pa.Table:
         """A pyarrow Table with the types that the schema states (extra: data)."""
-        return await self._framed("to_arrow", meta=meta)
+        return await self._framed("to_arrow", meta=meta, structs=structs)
 
-    async def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False) -> Path:
+    async def to_parquet(
+        self, path: str | os.PathLike[str], *, meta: bool = False, structs: bool = False
+    ) -> Path:
         """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
-        written: Path = await self._framed("to_parquet", path, meta=meta)
+        written: Path = await self._framed("to_parquet", path, meta=meta, structs=structs)
         return written
 
-    async def to_polars(self, *, meta: bool = False) -> pl.DataFrame:
+    async def to_polars(self, *, meta: bool = False, structs: bool = False) -> pl.DataFrame:
         """A polars DataFrame with the columns and types of `to_arrow` (extra: polars)."""
-        frame: pl.DataFrame = await self._framed("to_polars", meta=meta)
+        frame: pl.DataFrame = await self._framed("to_polars", meta=meta, structs=structs)
         return frame
 
     async def to_csv(self, path: str | os.PathLike[str], *, meta: bool = False, safe: bool = True) -> Path:
@@ -120,9 +124,11 @@ class AsyncQuery:
         values = await self.values()
         return await anyio.to_thread.run_sync(to_jsonl, values, path)
 
-    async def batches(self, size: int = 65_536, *, meta: bool = False) -> list[pa.RecordBatch]:
+    async def batches(
+        self, size: int = 65_536, *, meta: bool = False, structs: bool = False
+    ) -> list[pa.RecordBatch]:
         """The result as Arrow record batches of at most `size` rows (extra: data)."""
-        return list(await self._framed("batches", size, meta=meta))
+        return list(await self._framed("batches", size, meta=meta, structs=structs))
 
     async def _framed(self, builder: str, *arguments: Any, meta: bool, **options: Any) -> Any:  # noqa: ANN401  what the builder makes
         from matrixdata import frames  # noqa: PLC0415  those who only publish are spared the import

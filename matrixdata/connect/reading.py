@@ -165,21 +165,21 @@ class Query:
         """How many records the result has."""
         return self._portal.call(self._query.count)
 
-    def to_pandas(self, *, meta: bool = False) -> pd.DataFrame:
+    def to_pandas(self, *, meta: bool = False, structs: bool = False) -> pd.DataFrame:
         """A DataFrame, one row a record; see AsyncQuery.to_pandas."""
-        return self._portal.call(self._query.to_pandas, meta=meta)
+        return self._portal.call(self._query.to_pandas, meta=meta, structs=structs)
 
-    def to_arrow(self, *, meta: bool = False) -> pa.Table:
+    def to_arrow(self, *, meta: bool = False, structs: bool = False) -> pa.Table:
         """A pyarrow Table with the types that the schema states (extra: data)."""
-        return self._portal.call(self._query.to_arrow, meta=meta)
+        return self._portal.call(self._query.to_arrow, meta=meta, structs=structs)
 
-    def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False) -> Path:
+    def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False, structs: bool = False) -> Path:
         """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
-        return self._portal.call(self._query.to_parquet, path, meta=meta)
+        return self._portal.call(self._query.to_parquet, path, meta=meta, structs=structs)
 
-    def to_polars(self, *, meta: bool = False) -> pl.DataFrame:
+    def to_polars(self, *, meta: bool = False, structs: bool = False) -> pl.DataFrame:
         """A polars DataFrame with the columns and types of `to_arrow` (extra: polars)."""
-        return self._portal.call(self._query.to_polars, meta=meta)
+        return self._portal.call(self._query.to_polars, meta=meta, structs=structs)
 
     def to_csv(self, path: str | os.PathLike[str], *, meta: bool = False, safe: bool = True) -> Path:
         """Write a CSV file, formulas made inert unless safe=False, and return its path."""
@@ -189,9 +189,11 @@ class Query:
         """Write the values as JSON Lines, one record a line, numbers exact; return the path."""
         return self._portal.call(self._query.to_jsonl, path)
 
-    def batches(self, size: int = 65_536, *, meta: bool = False) -> list[pa.RecordBatch]:
+    def batches(
+        self, size: int = 65_536, *, meta: bool = False, structs: bool = False
+    ) -> list[pa.RecordBatch]:
         """The result as Arrow record batches of at most `size` rows (extra: data)."""
-        return self._portal.call(self._query.batches, size, meta=meta)
+        return self._portal.call(self._query.batches, size, meta=meta, structs=structs)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The result for anything that reads Arrow: polars, DuckDB, pyarrow (Arrow PyCapsule interface)."""

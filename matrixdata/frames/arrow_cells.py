@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from matrixdata.frames.arrow_table import JSON_TEXT, METADATA_KEY
+from matrixdata.frames.arrow_table import JSON_TEXT, KEY, METADATA_KEY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,11 +142,21 @@ def _times(array: pa.Array, name: str) -> list[Any]:
 
 
 def _objects(array: pa.Array, name: str) -> list[Any]:
-    names = [field.name for field in array.type.fields]
+    fields = list(array.type.fields)
+    names = [_key(field) for field in fields]
     check_names(names)
-    members = [cells(column, f"{name}.{key}") for key, column in zip(names, array.flatten(), strict=True)]
+    members = [
+        _read_json(cells(column, f"{name}.{field.name}"), field)
+        for field, column in zip(fields, array.flatten(), strict=True)
+    ]
     rows = list(rows_of_columns(names, members, len(array)))
     return [row if there else None for row, there in zip(rows, array.is_valid().to_pylist(), strict=True)]
+
+
+def _key(field: pa.Field) -> str:
+    """The key that a struct's member stands for; in structs of ours its name may be another spelling."""
+    spelt = (field.metadata or {}).get(KEY)
+    return field.name if spelt is None else str(json.loads(spelt))
 
 
 def _lists(array: pa.Array, name: str) -> list[Any]:

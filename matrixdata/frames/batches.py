@@ -24,6 +24,7 @@ def batches(
     columns: Sequence[str] | None = None,
     meta: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    structs: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """The table of `to_arrow` in batches of at most `size` rows, all of one schema; none where there is no row.
 
@@ -35,6 +36,6 @@ def batches(
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"size={size!r}; it takes a number of rows, at least 1")
-    table = to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs)
+    table = to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs, structs=structs)
     # Columns are made in one piece; only then do all batches have the size that was asked for.
     return iter([batch for batch in table.combine_chunks().to_batches(max_chunksize=size) if batch.num_rows])

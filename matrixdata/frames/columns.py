@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from matrixdata.frames.fit import infer, settle
 from matrixdata.frames.flatten import MAX_COLUMNS, flatten, values_at
 from matrixdata.frames.schema import schema_columns
+from matrixdata.frames.structs import Folding
 from matrixdata.frames.timestamps import parse_timestamps
-from matrixdata.frames.types import ColumnType, ListOf, Scalar
+from matrixdata.frames.types import Column, ColumnType, ListOf, Scalar
 from matrixdata.model.paths import Path, format_path, parse_path
 from matrixdata.model.problem import shown
 
@@ -25,21 +26,10 @@ ROOT_NAME = "value"
 """The column of records that are not objects, when none is."""
 MIXED_ROOT_NAME = ""
 """The same beside objects: a text that is no path, so no key can have it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column.
-
-    Attributes:
-        name: unique in its frame.
-        type: what the cells are.
-        cells: Python values, None for missing; for `Scalar.TIMESTAMP` a pyarrow timestamp[us, UTC] array.
-    """
-
-    name: str
-    type: ColumnType
-    cells: Any
+_UNOPENED = (
+    f"more members than frames open ({MAX_COLUMNS}); the rarest are kept together here, "
+    "columns= reaches them by name"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +52,7 @@ def assemble(
     schema: object = None,
     columns: Sequence[str] | None = None,
     meta: Mapping[str, Sequence[Any]] | None = None,
+    structs: bool = False,
 ) -> Columns:
     """Lay record values out as columns; `frames.to_pandas` says what the arguments mean.
 
@@ -75,7 +66,7 @@ def assemble(
         if len(cells) != len(values):
             raise ValueError(f"meta[{name!r}] has {len(cells)} items for {len(values)} records")
     declared = schema_columns(schema)
-    found = _Found(declared)
+    found = _Found(declared, structs=structs)
     if columns is None:
         found.add_all(values, meta)
     else:
@@ -86,24 +77,44 @@ def assemble(
 class _Found:
     """The columns so far."""
 
-    def __init__(self, declared: dict[Path, ColumnType]) -> None:
+    def __init__(self, declared: dict[Path, ColumnType], *, structs: bool) -> None:
         self._declared = declared
+        self._structs = structs
         self.columns: list[Column] = []
         self.notes: dict[str, str] = {}
 
     def add_all(self, values: list[JSON], meta: Mapping[str, Sequence[Any]]) -> None:
+        if self._structs:
+            self._add_folded(values, meta)
+        else:
+            self._add_flat(values, meta)
+        for name, cells in meta.items():
+            self._add_meta(name, cells)
+
+    def _add_flat(self, values: list[JSON], meta: Mapping[str, Sequence[Any]]) -> None:
         flat = flatten(values, self._declared)
         missing = [None] * len(values)
         for path in dict.fromkeys([*self._declared, *flat.cells]):
             name = _name(path, meta) if path else self._root(values, meta)
             self._add(name, path, flat.cells.get(path, missing), flat.kinds.get(path))
             if path in flat.unopened:
-                self.notes[name] = (
-                    f"more members than frames open ({MAX_COLUMNS}); the rarest are kept together here, "
-                    "columns= reaches them by name"
-                )
-        for name, cells in meta.items():
-            self._add_meta(name, cells)
+                self.notes[name] = _UNOPENED
+
+    def _add_folded(self, values: list[JSON], meta: Mapping[str, Sequence[Any]]) -> None:
+        whole = self._folding(values, ())
+        if () in whole.flat.cells:  # first, as among flat columns
+            name = self._root(values, meta)
+            self._add(name, (), whole.flat.cells[()], whole.flat.kinds.get(()))
+            if () in whole.flat.unopened:
+                self.notes[name] = _UNOPENED
+        for key in whole.keys:
+            self.columns.append(whole.member(_name((key,), meta), key))
+
+    def _folding(self, rows: list[Any], path: Path) -> Folding:
+        return Folding(rows, path, self._declared, make=self._made, note=self._note)
+
+    def _note(self, path: Path, why: str) -> None:
+        self.notes[format_path(path)] = why
 
     def _root(self, values: list[JSON], meta: Mapping[str, object]) -> str:
         free = ROOT_NAME not in meta and (ROOT_NAME,) not in self._declared
@@ -124,29 +135,44 @@ class _Found:
                 self._add(name, (), [value if type(value) is not dict else None for value in values])
             else:
                 path = parse_path(name)
-                self._add(name, path, values_at(values, path))
+                cells = values_at(values, path)
+                if self._structs:
+                    self.columns.append(self._folding(cells, path).whole(name))
+                else:
+                    self._add(name, path, cells)
 
     def _add(self, name: str, path: Path, cells: list[Any], kinds: frozenset[type] | None = None) -> None:
+        self.columns.append(self._made(name, path, cells, kinds, label=name))
+
+    def _made(
+        self,
+        name: str,
+        path: Path,
+        cells: list[Any],
+        kinds: frozenset[type] | None,
+        label: str | None = None,
+    ) -> Column:
         declared = self._declared.get(path)
+        label = format_path(path) if label is None else label
         if declared is None:
             kind = infer(cells, kinds)
         else:
             kind, cells = settle(cells, declared, kinds)
         if declared is not None and kind is not declared:
-            self.notes[name] = (
+            self.notes[label] = (
                 f"the schema says {_label(declared)}, but not every value fits; kept as {_label(kind)}"
             )
         if kind is Scalar.TIMESTAMP:
             times = parse_timestamps(cells)
             if times is None:
                 kind = Scalar.STRING
-                self.notes[name] = (
+                self.notes[label] = (
                     "the schema says date-time, but not every value is an RFC 3339 time with an offset, in "
                     "whole microseconds; kept as text"
                 )
             else:
                 cells = times
-        self.columns.append(Column(name, kind, cells))
+        return Column(name, kind, cells)
 
     def _add_meta(self, name: str, given: Sequence[Any]) -> None:
         cells = list(given)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from matrixdata.errors import MissingExtra
 from matrixdata.frames.atomic import written
-from matrixdata.frames.columns import Column, assemble
-from matrixdata.frames.types import Scalar
+from matrixdata.frames.columns import assemble
+from matrixdata.frames.types import Column, Scalar
 
 if TYPE_CHECKING:
     import os

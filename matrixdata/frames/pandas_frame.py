@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matrixdata.errors import MissingExtra
-from matrixdata.frames.columns import Column, assemble, stated
-from matrixdata.frames.types import Scalar
+from matrixdata.frames.arrow_table import to_array
+from matrixdata.frames.columns import assemble, stated
+from matrixdata.frames.types import Column, Scalar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ def to_pandas(
     columns: Sequence[str] | None = None,
     meta: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    structs: bool = False,
 ) -> pd.DataFrame:
     """A DataFrame of one row a record.
 
@@ -52,6 +54,8 @@ def to_pandas(
         meta: further columns by name, one item a record (str, int, float, bool, aware datetime or None), put
             last. They keep their names; a record's key of such a name is spelt in quotes (`"sender"`).
         attrs: put into `frame.attrs["matrixdata"]`; plain values, so that it survives `to_parquet`.
+        structs: objects as columns of dtype `struct<…>[pyarrow]`, of the types and with the exceptions of `to_arrow`;
+            ``frame["place"].struct.field("room")`` is a member. Exceptions are `object`, as everything of no one type.
 
     Raises:
         MissingExtra: pandas or pyarrow is not installed.
@@ -63,7 +67,7 @@ def to_pandas(
         import pyarrow  # noqa: F401, PLC0415  optional; text and time columns are built with it
     except ImportError:
         raise MissingExtra("DataFrames", "data") from None
-    laid = assemble(values, schema=schema, columns=columns, meta=meta)
+    laid = assemble(values, schema=schema, columns=columns, meta=meta, structs=structs)
     frame = pd.DataFrame(
         dict(enumerate(map(_array, laid.columns))), index=pd.RangeIndex(laid.rows), copy=False
     )
@@ -92,6 +96,10 @@ def _array(column: Column) -> Any:  # noqa: ANN401  whichever kind of array pand
             return cells.to_pandas().array
         case Scalar.STRING:
             return _text(cells)
+        case Scalar.STRUCT:
+            import pandas as pd  # noqa: PLC0415  optional and slow to import
+
+            return pd.arrays.ArrowExtensionArray(to_array(column))
         case _:
             return _objects(cells)
 

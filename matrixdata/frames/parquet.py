@@ -26,6 +26,7 @@ def to_parquet(
     columns: Sequence[str] | None = None,
     meta: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    structs: bool = False,
 ) -> Path:
     """Write a Parquet file (zstd) of one row a record, with the columns and types of `to_arrow`.
 
@@ -46,7 +47,9 @@ def to_parquet(
         import pyarrow.parquet as pq  # noqa: PLC0415  optional and slow to import
     except ImportError:
         raise MissingExtra("Parquet files", "data") from None
-    table = _for_pandas(to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs))
+    table = _for_pandas(
+        to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs, structs=structs)
+    )
     with written(path) as file:
         pq.write_table(table, file, compression="zstd")
     return Path(path)

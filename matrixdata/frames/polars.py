@@ -22,6 +22,7 @@ def to_polars(
     columns: Sequence[str] | None = None,
     meta: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    structs: bool = False,
 ) -> pl.DataFrame:
     """A polars DataFrame of one row a record, with the columns, types and arguments of `to_arrow`.
 
@@ -33,7 +34,9 @@ def to_polars(
         TypeError: `columns` is not a sequence of str.
         ValueError: a name in `columns` is no path or stands there twice, or `meta` has another length.
     """
-    return polars_frame(to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs))
+    return polars_frame(
+        to_arrow(values, schema=schema, columns=columns, meta=meta, attrs=attrs, structs=structs)
+    )
 
 
 def polars_frame(table: pa.Table) -> pl.DataFrame:

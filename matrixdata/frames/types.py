@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 
 class Scalar(Enum):
@@ -18,6 +18,8 @@ class Scalar(Enum):
     TIMESTAMP = "timestamp[us, UTC]"
     JSON = "json"
     """Anything else: mixed types, objects, mixed arrays. Python objects in pandas, JSON text in Arrow."""
+    STRUCT = "struct"
+    """An object with members that have types themselves; only where structs were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,32 @@ class ListOf:
 
 
 ColumnType: TypeAlias = Scalar | ListOf
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: unique in its frame, or in its struct.
+        type: what the cells are.
+        cells: Python values, None for missing; for `Scalar.TIMESTAMP` a pyarrow timestamp[us, UTC] array, for
+            `Scalar.STRUCT` a `Struct`.
+    """
+
+    name: str
+    type: ColumnType
+    cells: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """The cells of a `Scalar.STRUCT` column.
+
+    Attributes:
+        members: by key of the object, each a column of as many cells, whose name is the key as a step of a path.
+        present: where there is an object; False for missing and null.
+    """
+
+    members: dict[str, Column]
+    present: list[bool]
