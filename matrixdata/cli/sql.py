@@ -51,7 +51,7 @@ def sql(select: str, *, timeout: float, output: Path | None) -> None:
         if output is not None:
             _write(result, output)
         else:
-            _show(result.records())
+            _show(result)
         completeness = result.completeness
         if completeness.complete and str(completeness) != "complete":
             say(str(completeness), label="note")
@@ -72,7 +72,7 @@ def _write(result: SqlResult, path: Path) -> None:
         return
     rows = result.records()
     if kind(path) == ".csv":
-        names = _names(rows)
+        names = result.columns()
         # Beside empty records: the names that SQL gives are no paths into a record.
         cells = {name: [row[name] for row in rows] for name in names}
         frames.to_csv([{}] * len(rows), path, columns=names, meta=cells)
@@ -81,20 +81,20 @@ def _write(result: SqlResult, path: Path) -> None:
     say(f"wrote {len(rows):,} rows to {path}")
 
 
-def _names(rows: Sequence[JSONObject]) -> list[str]:
-    return list(rows[0]) if rows else []
-
-
-def _show(rows: Sequence[JSONObject]) -> None:
+def _show(result: SqlResult) -> None:
+    rows, names = result.records(), result.columns()
     if current().as_json:
         for row in rows:
             write_json(row)
-        return
+    else:
+        _show_table(rows, names)
     if not rows:
-        say("no rows")
-        return
+        say(f"no rows; columns: {', '.join(names)}" if current().as_json else "no rows")
+
+
+def _show_table(rows: Sequence[JSONObject], names: Sequence[str]) -> None:
     shown = rows[:_ROWS_ON_TERMINAL]
-    laid_out = table(shown, _names(rows), width=shutil.get_terminal_size().columns)
+    laid_out = table(shown, names, width=shutil.get_terminal_size().columns)
     write(laid_out.text)
     if laid_out.left_out:
         say(f"no room for {', '.join(laid_out.left_out)}; select fewer columns")

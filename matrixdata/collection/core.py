@@ -13,6 +13,7 @@ from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import Bulk, OnError
 from matrixdata.collection.display import collection_html
 from matrixdata.collection.progress import Progress, callback_of
+from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
 from matrixdata.collection.roles import Role, read_power_levels
@@ -25,8 +26,7 @@ from matrixdata.collection.tables import (
     state_event,
 )
 from matrixdata.errors import NotSent, Rejected, StoreLocked, Unknown
-from matrixdata.model import InvalidRecord, JSONObject, Position
-from matrixdata.model.listing import Listing
+from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import parse_context_state, parse_state
@@ -336,13 +336,16 @@ class AsyncCollection:
         await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
         await self._services.freshness.catch_up(self._room_id, timeout=30)
 
-    async def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
-        """Records that arrived and are quarantined: malformed, or against the schema; with every reason."""
+    async def invalid(self, *, timeout: float = 10.0) -> InvalidRecords:
+        """Records that arrived and are quarantined: malformed, or against the schema; with every reason.
+
+        Returns:
+            A list, which `.to_pandas()` makes a DataFrame.
+        """
         self._services.check()
         await self._services.freshness.ready(self._room_id, timeout=timeout)
         pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
-        found = [invalid_record(event) async for page in pages for event in page]
-        return Listing(found, title="invalid record", columns=("time", "sender", "problems", "content"))
+        return InvalidRecords([invalid_record(event) async for page in pages for event in page])
 
     # -- state ------------------------------------------------------------------------------------------
     async def _state_rows(self) -> Sequence[StateRow]:

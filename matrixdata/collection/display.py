@@ -38,6 +38,39 @@ def query_html(name: str, given: Asked, found: Completeness | None) -> str:
     )
 
 
+def sql_text(names: Sequence[str], rows: int | None, found: Completeness | None) -> str:
+    """A query in SQL in one line."""
+    last = "not run yet" if rows is None else f"last result: {_rows(rows)}, {found or 'complete'}"
+    return f"<Sql over {', '.join(map(repr, names)) or 'nothing'}; {last}>"
+
+
+def sql_html(
+    statement: str,
+    names: Sequence[str],
+    columns: Sequence[tuple[str, str]],
+    rows: int | None,
+    found: Completeness | None,
+) -> str:
+    """A query in SQL as HTML: the statement, and the columns of its last result with what that lacked."""
+    read = ", ".join(names) or "no collection"
+    given = [("statement", " ".join(statement.split())), ("reads", read)]
+    if rows is not None:
+        given.append(("last result", f"{_rows(rows)} of {len(columns)} column{'s' * (len(columns) != 1)}"))
+    return html.panel(
+        "SQL over collections",
+        html.facts(given),
+        *([html.table(("column", "type"), columns[:_SHOWN])] if columns else []),
+        *([html.panel(f"… and {len(columns) - _SHOWN:,} more columns")] if len(columns) > _SHOWN else []),
+        **_lacks(
+            found if rows is not None else None, "not run yet; ask for .to_pandas(), .records() or iterate"
+        ),
+    )
+
+
+def _rows(rows: int) -> str:
+    return f"{rows:,} row{'s' * (rows != 1)}"
+
+
 def collection_html(
     *, name: str, room_id: str, encrypted: bool, schema: JSONObject | bool | None, found: Completeness | None
 ) -> str:

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from matrixdata.collection.awaited import Awaited, Fetched
+from matrixdata.collection.display import sql_html, sql_text
 from matrixdata.frames.polars import polars_frame
 from matrixdata.model import Completeness
 from matrixdata.replica.duck import interruptible, table_names
@@ -64,10 +65,16 @@ class AsyncSqlResult:
         self._on_incomplete: OnIncomplete = on_incomplete
         self._timeout = timeout
         self._completeness: Completeness | None = None
+        self._last: pa.Schema | None = None
+        self._rows: int | None = None
 
     def __repr__(self) -> str:
-        last = f"; last result: {self._completeness}" if self._completeness else ""
-        return f"<Sql over {', '.join(map(repr, self._names)) or 'nothing'}{last}>"
+        return sql_text(self._names, self._rows, self._completeness)
+
+    def _repr_html_(self) -> str:
+        """The statement, and what its last result was and lacked, for notebooks; showing it runs nothing."""
+        named = [(made.name, str(made.type)) for made in self._last or ()]
+        return sql_html(self._sql, self._names, named, self._rows, self._completeness)
 
     # -- rows -------------------------------------------------------------------------------------------
     def __aiter__(self) -> AsyncIterator[dict[str, JSON]]:
@@ -87,6 +94,12 @@ class AsyncSqlResult:
         """How many rows the result has."""
         return int((await self.to_arrow()).num_rows)
 
+    async def columns(self) -> list[str]:
+        """The names of the result's columns: of the last result, or of one now if there was none."""
+        if self._last is None:
+            await self.to_arrow()
+        return [] if self._last is None else list(self._last.names)
+
     # -- frames -----------------------------------------------------------------------------------------
     async def to_arrow(self) -> pa.Table:
         """The result as a pyarrow Table, with the types that DuckDB gives.
@@ -96,7 +109,9 @@ class AsyncSqlResult:
             SqlError: DuckDB refuses it, or it fails on some row.
         """
         tables = await self._tables()
-        return await interruptible(lambda sandbox: sandbox.select(self._sql, tables))
+        found = await interruptible(lambda sandbox: sandbox.select(self._sql, tables))
+        self._last, self._rows = found.schema, found.num_rows
+        return found
 
     async def to_pandas(self) -> pd.DataFrame:
         """The result as a DataFrame; `frame.attrs["matrixdata"]` holds the completeness (extra: data)."""

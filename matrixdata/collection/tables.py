@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -146,14 +146,28 @@ class AsyncTable(Generic[T]):
 
 
 def _frame(kind: type[Any], rows: list[Any]) -> pd.DataFrame:
+    cells = {f.name: [getattr(row, f.name) for row in rows] for f in fields(kind)}
+    return data_frame(cells, {"time": "datetime64[us, UTC]", "content": "object", "power_level": "Int64"})
+
+
+def data_frame(cells: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """A DataFrame of named columns with these dtypes, text where none is given.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
     try:
         import pandas as pd  # noqa: PLC0415  an optional package, imported when first needed
     except ImportError as error:
         raise MissingExtra("DataFrames", "data") from error
-    dtypes = {"time": "datetime64[us, UTC]", "content": "object", "power_level": "Int64"}
     return pd.DataFrame(
         {
-            f.name: pd.Series([getattr(row, f.name) for row in rows], dtype=dtypes.get(f.name, "str"))
-            for f in fields(kind)
+            name: pd.Series(column if name in dtypes else map(_whole, column), dtype=dtypes.get(name, "str"))
+            for name, column in cells.items()
         }
     )
+
+
+def _whole(text: str | None) -> str | None:
+    """Text that UTF-8 can say: half a surrogate pair, as others' events may hold, is written as its escape."""
+    return text and text.encode(errors="backslashreplace").decode()

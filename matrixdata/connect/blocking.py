@@ -13,10 +13,11 @@ from matrixdata.collection import AsyncCollection, AsyncInvite, HistoryEvent, Me
 from matrixdata.collection.bulk import OnError
 from matrixdata.collection.directory import INVITE_COLUMNS
 from matrixdata.collection.progress import Progress
+from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query_spec import Moment, OnIncomplete
 from matrixdata.connect.progress import publishing_bar, syncing_bar
 from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
-from matrixdata.model import InvalidRecord, JSONObject, Position
+from matrixdata.model import JSONObject, Position
 from matrixdata.model.listing import Listing
 from matrixdata.receiving import Start, SyncProgress
 
@@ -154,8 +155,8 @@ class Collection:
         with syncing_bar(progress) as told:
             self._portal.call(self._collection.sync, since=since, progress=told)
 
-    def invalid(self, *, timeout: float = 10.0) -> list[InvalidRecord]:
-        """Records that arrived and are quarantined, with every reason."""
+    def invalid(self, *, timeout: float = 10.0) -> InvalidRecords:
+        """Records that arrived and are quarantined, with every reason; a list with `.to_pandas()`."""
         return self._portal.call(self._collection.invalid, timeout=timeout)
 
 

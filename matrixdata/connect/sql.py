@@ -26,6 +26,10 @@ class SqlResult:
     def __repr__(self) -> str:
         return repr(self._result)
 
+    def _repr_html_(self) -> str:
+        """The statement, and what its last result was and lacked, for notebooks; showing it runs nothing."""
+        return self._result._repr_html_()
+
     def __iter__(self) -> Iterator[dict[str, JSON]]:
         """The rows, as dicts."""
         return iter(self.records())
@@ -43,6 +47,10 @@ class SqlResult:
         """How many rows the result has."""
         return self._portal.call(self._result.count)
 
+    def columns(self) -> list[str]:
+        """The names of the result's columns: of the last result, or of one now if there was none."""
+        return self._portal.call(self._result.columns)
+
     def to_arrow(self) -> pa.Table:
         """The result as a pyarrow Table, with the types that DuckDB gives."""
         return self._portal.call(self._result.to_arrow)
@@ -54,3 +62,7 @@ class SqlResult:
     def to_polars(self) -> pl.DataFrame:
         """The result as a polars DataFrame (extra: polars)."""
         return self._portal.call(self._result.to_polars)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The result for anything that reads Arrow: polars, DuckDB, pyarrow (Arrow PyCapsule interface)."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)

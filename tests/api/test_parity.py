@@ -8,7 +8,9 @@ import pytest
 
 import matrixdata as md
 from matrixdata.collection import AsyncInvite, AsyncOutbox, AsyncTable
+from matrixdata.collection.sql import AsyncSqlResult
 from matrixdata.connect import Invite, Outbox, Table
+from matrixdata.connect.sql import SqlResult
 from matrixdata.publishing import AsyncReceipt
 from matrixdata.receiving import AsyncSubscription
 
@@ -21,11 +23,13 @@ FACES = [
     (AsyncReceipt, md.Receipt),
     (AsyncSubscription, md.Subscription),
     (AsyncTable, Table),
+    (AsyncSqlResult, SqlResult),
 ]
 # What one face alone has, with the reason.
 ALONE = {
     (md.AsyncClient, "run"): "hosts the client in a task; a blocking client has its thread for that",
     (md.AsyncQuery, "measured"): "what the blocking property `completeness` waits for",
+    (AsyncSqlResult, "measured"): "as above",
     (AsyncReceipt, "changed"): "waits for the next change; used by publish_many",
 }
 TWIN_OF = {

@@ -365,6 +365,8 @@ def test_quarantined_rows_are_counted_and_listed(pair):
     query = pair.theirs.query(on_incomplete="ignore")
     assert query.count() == 1
     assert query.completeness.invalid == len(pair.theirs.invalid()) == 1
+    (row,) = pair.theirs.invalid().to_pandas().to_dict("records")
+    assert (row["sender"], row["content"], row["rule"]) == (pair.writer.user_id, {"v": "nonsense"}, "version")
 
 
 def test_completeness_can_be_asked_before_any_result(readings):

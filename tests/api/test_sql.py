@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import matrixdata as md
@@ -39,6 +41,18 @@ def test_a_select_answers_from_the_collections_it_names(readings: Readings) -> N
     assert frame.attrs["matrixdata"] == {"collections": ["readings"], **result.completeness.as_dict()}
     assert result.completeness.complete
     assert result.to_polars()["n"].to_list() == result.to_arrow()["n"].to_pylist() == [3, 3, 2]
+
+
+def test_other_libraries_read_a_result_and_it_says_what_it_was(readings: Readings) -> None:
+    result = sql(readings, "select device, max(temp) as top from readings where temp > 1000 group by 1")
+
+    assert "not run yet" in repr(result)
+    assert "not run yet" in result._repr_html_()
+    assert result.columns() == ["device", "top"]
+    assert "last result: 0 rows, complete" in repr(result)
+    assert pa.table(result).column_names == pl.DataFrame(result).columns == ["device", "top"]
+    assert "0 rows of 2 columns" in result._repr_html_()
+    assert "<script>" not in sql(readings, "select '<script>' as \"<script>\"")._repr_html_()
 
 
 def test_nested_objects_and_what_matrix_says_are_columns(readings: Readings) -> None:

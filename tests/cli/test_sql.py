@@ -69,6 +69,20 @@ def test_files(run: Run, name: str, tmp_path: Path, command: str) -> None:
     assert [row["note"] for row in cells] == ["two words", "'=1+1", "\x1b[31m"]
 
 
+def test_an_empty_result_has_its_columns_all_the_same(run: Run, shell, name: str, tmp_path: Path) -> None:
+    nothing = f"SELECT device, avg(temp) AS mean FROM {name} WHERE temp > 100 GROUP BY device"
+    file, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
+
+    done = run("sql", nothing)
+    assert (done.code, done.out, done.err) == (0, "", "no rows; columns: device, mean\n")
+    shown = shell(f"script -qec \"matrixdata sql '{nothing}'\" /dev/null </dev/null").stdout.splitlines()
+    assert [line.split() for line in shown] == [["device", "mean"], ["no", "rows"]]
+    run("sql", nothing, "-o", str(file))
+    assert file.read_text().splitlines() == ["device,mean"]
+    run("sql", nothing, "-o", str(lines))
+    assert lines.read_text() == ""
+
+
 def test_names_that_sql_makes_up_stay_as_they_are(run: Run, name: str, tmp_path: Path) -> None:
     file = tmp_path / "out.csv"
 

@@ -142,6 +142,10 @@ def test_everything_of_a_client_shows_itself_without_asking_anything(server, tmp
         *(collection.history(), collection.state(), collection.publish_many([{EVIL[0]: 1}])),
     ]
     people = members.records()
+    chosen = client.sql(f"select '{EVIL[0]}' as \"{EVIL[1]}\", '{EVIL[3]}' from evil")
+    check(chosen)
+    assert chosen.count() == 1
+    things.append(chosen)
     file = query.to_csv(tmp_path / "evil.csv")
     proxy.down()
     for thing in things:
