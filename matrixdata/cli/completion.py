@@ -8,6 +8,9 @@ from click.shell_completion import get_completion_class
 from matrixdata.cli.output import write
 
 _PROGRAM = "matrixdata"
+_ZSH_HEAD = "#compdef matrixdata\n"
+# A zsh without a completion system, as it comes, has no `compdef` and would complain in each new shell.
+_ZSH_SYSTEM = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
 
 @click.command(
@@ -27,4 +30,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     if kind is None:  # click knows all three
         raise click.UsageError(f"no completion for {shell}", ctx)
     script = kind(ctx.find_root().command, {}, _PROGRAM, "_MATRIXDATA_COMPLETE")
-    write((script.source_template % script.source_vars()).rstrip("\n"))
+    text = script.source_template % script.source_vars()
+    write(text.replace(_ZSH_HEAD, _ZSH_HEAD + _ZSH_SYSTEM, 1).rstrip("\n"))

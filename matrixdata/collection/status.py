@@ -56,9 +56,14 @@ class Status:
             lacks.insert(0, self.problem)
         return html.panel(
             f"Status of {self.user_id}",
-            html.facts((f.name.replace("_", " "), readable(getattr(self, f.name))) for f in fields(self)),
+            html.facts((f.name.replace("_", " "), self._readable(f.name)) for f in fields(self)),
             warning="; ".join(lacks),
         )
+
+    def _readable(self, name: str) -> str | None:
+        if name == "rate_limited":
+            return f"for {self.rate_limited:.1f} s" if self.rate_limited else "no"
+        return readable(getattr(self, name))
 
 
 def problem_of(logged_out: LoggedOut | None, loop: SyncLoop | None, caller: Caller) -> MatrixDataError | None:

@@ -14,7 +14,9 @@ _STYLE = (
     "<style>.matrixdata{font-size:.92em;margin:.3em 0}.matrixdata table{border-collapse:collapse;margin:.3em 0}"
     ".matrixdata th,.matrixdata td{padding:.15em .7em;text-align:left;vertical-align:top;"
     "border-bottom:1px solid rgba(127,127,127,.25)}.matrixdata th{font-weight:600}"
-    ".matrixdata .note{opacity:.75}.matrixdata .warn{color:#b35900;font-weight:600}</style>"
+    # A word without end must not push the page aside; the colour is read on white and on black alike.
+    ".matrixdata td{max-width:44em;overflow-wrap:break-word}"
+    ".matrixdata .note{opacity:.75}.matrixdata .warn{color:#c26400;font-weight:600}</style>"
 )
 
 

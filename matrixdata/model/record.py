@@ -71,7 +71,7 @@ class Record:
         return html.panel(
             "Record",
             html.facts((key, readable(member)) for key, member in islice(value, _SHOWN)),
-            html.facts((name, readable(getattr(self, name))) for name in _ORIGIN),
+            html.facts((name.replace("_", " "), readable(getattr(self, name))) for name in _ORIGIN),
             note=f"… and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else "",
             warning="not yet seen to arrive at the server" if pending else "",
         )
@@ -105,6 +105,7 @@ class InvalidRecord:
             "Invalid record",
             html.table(_REASON, ([getattr(problem, name) for name in _REASON] for problem in self.problems)),
             html.facts(
-                (name, readable(getattr(self, name))) for name in ("content", "sender", "time", "event_id")
+                (name.replace("_", " "), readable(getattr(self, name)))
+                for name in ("content", "sender", "time", "event_id")
             ),
         )
