@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ def written(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: the directory is missing or cannot be written; nothing was replaced.
     """
     target = Path(path)
+    # Said of what was asked for, not of the file beside it that nobody asked for.
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such directory", str(target.parent))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a directory; name a file in it", str(target))
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", suffix=".part", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:

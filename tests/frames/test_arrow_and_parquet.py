@@ -126,3 +126,11 @@ def test_a_parquet_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 
     assert pq.read_table(path).to_pylist() == [{"a": 1}]
     assert [each.name for each in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_path_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"such directory.*elsewhere"):
+        to_parquet([{"a": 1}], tmp_path / "elsewhere" / "x.parquet")
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        to_parquet([{"a": 1}], tmp_path)
+    assert list(tmp_path.iterdir()) == []
