@@ -13,6 +13,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from matrixdata.model.hidden import HiddenBytes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,7 +35,7 @@ class Request:
             of the first is unknown.
         authenticated: carries the access token.
         timeout: seconds without a byte from the server after which the answer is given up.
-        secret: the body holds a password or token: never logged.
+        secret: this body, or the answer's, holds a password or token: never logged, and bytes that hide it.
     """
 
     method: str
@@ -78,7 +80,8 @@ def login(user: str, password: str, *, device_name: str, device_id: str | None =
     }
     if device_id:
         body["device_id"] = device_id
-    return Request("POST", path("login"), _json(body), idempotent=False, authenticated=False, secret=True)
+    hidden = HiddenBytes(_json(body))
+    return Request("POST", path("login"), hidden, idempotent=False, authenticated=False, secret=True)
 
 
 def logout() -> Request:
@@ -88,7 +91,7 @@ def logout() -> Request:
 
 def whoami() -> Request:
     """GET /account/whoami: the user and device a token belongs to."""
-    return Request("GET", path("account", "whoami"))
+    return Request("GET", path("account", "whoami"), secret=True)
 
 
 # -- rooms --------------------------------------------------------------------------------------------------

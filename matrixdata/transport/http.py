@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
+import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 import msgspec
 
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
+from matrixdata.model.hidden import HiddenBytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matrixdata.protocol.requests import Request
 
 log = logging.getLogger("matrixdata.transport")
 
 # No answer we ask for comes near this: /messages of 1,000 events of 64 KiB each, with room to spare.
 MAX_BODY_BYTES = 100 * 1024 * 1024
+# Beyond the silence a request allows: an answer that comes byte by byte must end at some time as well.
+MAX_SECONDS = 600.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+PACKINGS = "gzip, deflate"
 
 
 def check_url(url: str, *, insecure: bool = False) -> str:
@@ -47,6 +55,10 @@ class HttpTransport:
     """One homeserver over HTTP/1.1 with keep-alive; no redirects, no proxies for loopback."""
 
     def __init__(self, base_url: str, *, token: str | None = None) -> None:
+        try:
+            httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise MatrixDataError(f"bad address: {error}") from None
         self._base_url = base_url
         # httpx.Headers shows no Authorization in its repr, which tracebacks with variables print.
         self._authorization = httpx.Headers()
@@ -57,7 +69,7 @@ class HttpTransport:
             trust_env=not loopback,
             # One long poll, a sender, a backfill and room for queries.
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=60),
-            headers={"User-Agent": "matrixdata"},
+            headers={"User-Agent": "matrixdata", "Accept-Encoding": PACKINGS},
         )
 
     def __repr__(self) -> str:
@@ -70,6 +82,7 @@ class HttpTransport:
             ValueError: it cannot be an access token: those are visible ASCII (RFC 6750, section 2.1).
         """
         if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+            del token  # a traceback that shows variables must not show it
             raise ValueError("this is no access token: it holds spaces, line ends or characters beyond ASCII")
         self._authorization = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})
 
@@ -78,23 +91,22 @@ class HttpTransport:
         headers = httpx.Headers(self._authorization if request.authenticated else {})
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        timeout = httpx.Timeout(request.timeout, connect=min(10.0, request.timeout), pool=None)
+        answer = None
         try:
-            async with self._client.stream(
-                request.method,
-                self._base_url + request.path,
-                content=request.body,
-                headers=headers,
-                timeout=timeout,
-            ) as response:
-                body = await _read(response)
-                status, retry_after = response.status_code, response.headers.get("Retry-After")
+            with anyio.move_on_after(request.timeout + MAX_SECONDS):
+                answer = await self._exchange(request, headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NotSent(f"cannot reach {self._base_url}: {_reason(error)}") from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise MatrixDataError(f"bad address: {error}") from None
-        except httpx.HTTPError as error:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+        ) as error:  # the second: in a redirect, which is not followed
             raise Unknown(f"{self._base_url} gave no usable answer: {_reason(error)}") from None
+        if answer is None:
+            raise Unknown(
+                f"{self._base_url} took longer than {request.timeout + MAX_SECONDS:.0f} s to answer"
+            )
+        status, body, retry_after = answer
         log.debug("%s %s -> %d, %d bytes", request.method, request.path, status, len(body))
         if 200 <= status < 300:
             # An empty, HTML or cut-off 200, as proxies give, must never count as success.
@@ -103,28 +115,65 @@ class HttpTransport:
             return body
         raise classify(status, body, retry_after)
 
+    async def _exchange(self, request: Request, headers: httpx.Headers) -> tuple[int, bytes, str | None]:
+        """Status, body and Retry-After of the answer to one request."""
+        async with self._client.stream(
+            request.method,
+            self._base_url + request.path,
+            content=request.body,
+            headers=headers,
+            timeout=httpx.Timeout(request.timeout, connect=min(10.0, request.timeout), pool=None),
+        ) as response:
+            body = await read_body(response, MAX_BODY_BYTES, hidden=request.secret)
+            return response.status_code, body, response.headers.get("Retry-After")
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def read_body(response: httpx.Response, most: int, *, hidden: bool = False) -> bytes:
+    """The body of an answer, unpacked, of at most `most` bytes; `hidden` keeps it out of tracebacks.
+
+    Raises:
+        Unknown: it is larger; no more of it was read or unpacked. Or it is packed in a way nobody asked for.
+        httpx.HTTPError: the connection failed.
+    """
+    unpack = _unpacker(response.headers.get("Content-Encoding", "").strip().lower())
     chunks: list[bytes] = []
-    size = 0
+    size, fault = 0, ""
     try:
-        async for chunk in response.aiter_bytes():
+        async for raw in response.aiter_raw():
+            try:
+                chunk = b"" if fault else unpack(raw, most - size + 1)
+            except zlib.error as error:
+                fault, chunk = f"cannot be unpacked: {error}", b""
             size += len(chunk)
-            if size <= MAX_BODY_BYTES:
-                chunks.append(chunk)
-            else:
+            chunks.append(HiddenBytes(chunk) if hidden else chunk)
+            if size > most:
+                fault = f"is larger than {most:,} bytes; it was not read further"
+            if fault:
                 # Not raised here: trio reports an async generator that is left in the middle. Closed, it ends.
                 await response.aclose()
     except httpx.HTTPError:
-        if size <= MAX_BODY_BYTES:
+        if not fault:
             raise
-    if size > MAX_BODY_BYTES:
-        raise Unknown(f"the answer is larger than {MAX_BODY_BYTES:,} bytes; it was not read further")
-    return b"".join(chunks)
+    if fault:
+        raise Unknown(f"the answer {fault}")
+    body = b"".join(chunks)
+    return HiddenBytes(body) if hidden else body
+
+
+def _unpacker(packing: str) -> Callable[[bytes, int], bytes]:
+    """What unpacks a body piece by piece, giving at most as many bytes as it is told.
+
+    httpx would unpack each piece whole, a thousandfold for each layer of packing that an answer claims to have.
+    """
+    if packing in {"", "identity"}:
+        return lambda raw, _: raw
+    if packing not in PACKINGS.split(", "):
+        raise Unknown(f"the answer is packed as {packing[:40]!r}, which was not asked for; it was not read")
+    return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress  # 32: gzip's header or zlib's, as it comes
 
 
 def _is_json(body: bytes) -> bool:
