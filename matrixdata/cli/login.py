@@ -43,6 +43,8 @@ def login(
 ) -> None:
     """Log in to the homeserver at URL and remember the session on this machine.
 
+    URL is the homeserver's address, or the name that user ids end in (example.org), by which it is found.
+
     The password is asked for, unless the environment has MATRIXDATA_PASSWORD or --password-file names a
     file that holds it. An access token is taken from MATRIXDATA_TOKEN. There is no option for either: the
     arguments of a command can be read by every user of the machine.
@@ -55,37 +57,41 @@ def login(
         )
     token = os.environ.get("MATRIXDATA_TOKEN") if password_file is None else None
     if token:
-        name, user_id = _with_token(url, user, token, profile, insecure=insecure)
+        name, user_id, address = _with_token(url, user, token, profile, insecure=insecure)
     else:
-        user = user or _asked("your user id")
-        name, user_id = _with_password(url, user, _password(user, password_file), profile, insecure=insecure)
+        user = user or (url if url.startswith("@") else _asked("your user id"))
+        name, user_id, address = _with_password(
+            url, user, _password(user, password_file), profile, insecure=insecure
+        )
     is_default = _remember(name, default=default)
     if current().as_json:
-        write_json({"user_id": user_id, "profile": name, "default": is_default})
+        write_json({"user_id": user_id, "homeserver": address, "profile": name, "default": is_default})
     else:
-        write(f"logged in as {user_id}, profile {name}" + (" (the default)" if is_default else ""))
+        write(
+            f"logged in as {user_id} at {address}, profile {name}" + (" (the default)" if is_default else "")
+        )
 
 
 def _with_token(
     url: str, user: str | None, token: str, profile: str | None, *, insecure: bool
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
     import matrixdata as md  # noqa: PLC0415  after the arguments were found fit
 
     with used_wrongly():
         client = md.connect(url, user=user, token=token, profile=profile, insecure=insecure)
     with client:
-        return client.profile, client.user_id
+        return client.profile, client.user_id, client.homeserver
 
 
 def _with_password(
     url: str, user: str, password: str, profile: str | None, *, insecure: bool
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
     import matrixdata as md  # noqa: PLC0415  after the arguments were found fit
 
     with used_wrongly():
         client = md.connect(url, user=user, password=password, profile=profile, insecure=insecure)
     with client:
-        return client.profile, client.user_id
+        return client.profile, client.user_id, client.homeserver
 
 
 def _remember(profile: str, *, default: bool | None) -> bool:

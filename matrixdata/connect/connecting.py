@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from matrixdata.connect.blocking import Client
 from matrixdata.connect.login import client_for
-from matrixdata.connect.paths import server_directory
 from matrixdata.connect.portal import Portal
-from matrixdata.connect.progress import starting_bar
 from matrixdata.connect.secret import hidden
 
 if TYPE_CHECKING:
@@ -34,11 +32,13 @@ def connect(
     """Open a client for code that is not async.
 
     Without arguments: the saved default profile (`matrixdata login` saves one). `connect("local")`: the
-    embedded homeserver, started or reused, as its user "me" (or `user`). Otherwise a homeserver's address with
-    user= and password=, or token=. A profile that is logged in opens without a network.
+    embedded homeserver, started or reused, as its user "me" (or `user`). Otherwise a homeserver's address, or a
+    server name to find it by, with user= and password=, or token=. A profile that is logged in opens without a
+    network.
 
     Args:
-        homeserver: "local", or a homeserver's base address such as "https://matrix.example.org".
+        homeserver: "local", a homeserver's base address such as "https://matrix.example.org", or the name that
+            user ids end in, as "example.org" or "@ada:example.org"; `client.homeserver` then is what was found.
         user: Matrix user id, or its part before the colon.
         password: used only while there is no valid session; never stored.
         token: an access token to use as it is.
@@ -54,28 +54,18 @@ def connect(
     """
     hidden_password, hidden_token = hidden(password), hidden(token)
     del password, token  # a traceback that shows variables, as notebooks print, must not show these
-    with starting_bar(partial(_must_start, homeserver)):
-        return open_blocking(
-            partial(
-                client_for,
-                homeserver,
-                user=user,
-                password=hidden_password,
-                token=hidden_token,
-                profile=profile,
-                store=store,
-                insecure=insecure,
-            )
+    return open_blocking(
+        partial(
+            client_for,
+            homeserver,
+            user=user,
+            password=hidden_password,
+            token=hidden_token,
+            profile=profile,
+            store=store,
+            insecure=insecure,
         )
-
-
-def _must_start(homeserver: str | None) -> bool:
-    """Whether connecting has to start the embedded homeserver first."""
-    if homeserver != "local":
-        return False
-    from matrixdata.homeserver import status  # noqa: PLC0415  most clients never touch the embedded server
-
-    return not status(server_directory()).answering
+    )
 
 
 @asynccontextmanager

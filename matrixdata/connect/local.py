@@ -15,7 +15,6 @@ from matrixdata import homeserver
 from matrixdata.connect import paths
 from matrixdata.connect.connecting import open_blocking
 from matrixdata.connect.login import server_client
-from matrixdata.connect.progress import starting_bar
 from matrixdata.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ class LocalServer:
     # -- blocking ---------------------------------------------------------------------------------------
     def __enter__(self) -> LocalServer:
         """Start the server."""
-        with starting_bar():
-            self._start()
+        self._start()
         return self
 
     def __exit__(

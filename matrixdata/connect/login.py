@@ -6,7 +6,7 @@ import platform
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,11 +20,13 @@ from matrixdata.protocol import requests
 from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.replica.account import Session
 from matrixdata.replica.store import Store
+from matrixdata.transport import discovery
 from matrixdata.transport.caller import Caller
 from matrixdata.transport.http import HttpTransport, check_url
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Awaitable, Callable
 
     from matrixdata.homeserver import ServerAddress
 
@@ -34,15 +36,23 @@ T = TypeVar("T")
 _PATIENCE = 3.0
 
 
+# Appendices, "User Identifiers": at most 255 bytes. A device id is opaque; what is longer than that is none.
+_UserId = Annotated[str, msgspec.Meta(pattern="^@[^:]*:.", max_length=255)]
+_DeviceId = Annotated[str, msgspec.Meta(max_length=255)]
+
+
 class _LoggedIn(msgspec.Struct):
-    user_id: str
-    device_id: str
+    user_id: _UserId
+    device_id: _DeviceId
     access_token: str
+
+    def __repr__(self) -> str:
+        return f"<login of {self.user_id}>"
 
 
 class _Who(msgspec.Struct):
-    user_id: str
-    device_id: str = ""
+    user_id: _UserId
+    device_id: _DeviceId = ""
 
 
 async def client_for(
@@ -61,6 +71,14 @@ async def client_for(
     if homeserver is None:
         directory = _directory(profile or (None if store else paths.need_default_profile()), store)
         return await _opened(directory, None, user=user, password=password, token=token)
+    name = discovery.server_name(homeserver)
+    if name is not None:
+        user = _full_id(user or (homeserver if homeserver.startswith("@") else None), name)
+        if user is not None:
+            directory = _directory(profile or paths.profile_of(user, f"https://{name}"), store)
+            find = partial(discovery.discover, name)
+            return await _opened(directory, None, user=user, password=password, token=token, find=find)
+        homeserver = await discovery.discover(name)
     url = check_url(homeserver, insecure=insecure)
     if token is not None and user is None:
         user = await _owner(url, token)
@@ -68,6 +86,19 @@ async def client_for(
         raise TypeError("give user= and password=, or token=, with the homeserver's address")
     directory = _directory(profile or paths.profile_of(user, url), store)
     return await _opened(directory, url, user=user, password=password, token=token)
+
+
+def _full_id(user: str | None, name: str) -> str | None:
+    """The user's whole id on the server of that name.
+
+    Raises:
+        Conflict: the user is of another server, which must not get the password.
+    """
+    if user is None or (user.startswith("@") and user.endswith(f":{name}")):
+        return user
+    if user.startswith("@"):
+        raise Conflict(f"{user} is not a user of {name}; give the address of that user's own homeserver")
+    return f"@{user}:{name}"
 
 
 async def local_client(
@@ -109,8 +140,9 @@ def _directory(profile: str | None, store: str | os.PathLike[str] | None) -> Pat
 
 
 async def _owner(url: str, token: Secret) -> str:
-    transport = HttpTransport(url, token=token.text)
+    transport = HttpTransport(url)
     try:
+        transport.use_token(token.text)
         return (await _who(Caller(transport))).user_id
     finally:
         await transport.aclose()
@@ -137,11 +169,15 @@ async def _opened(
     password: Secret | None,
     token: Secret | None,
     moved: bool = False,
+    find: Callable[[], Awaitable[str]] | None = None,
 ) -> AsyncClient:
+    """The client of a store; `find` gives the address where the store has none and `url` is None."""
     store = await anyio.to_thread.run_sync(Store, directory)
     transport = None
     try:
         saved = await store.account.session()
+        if saved is None and url is None and find is not None:
+            url = await find()
         homeserver = _homeserver(directory, saved, url, user, moved=moved)
         transport = HttpTransport(homeserver)
         session = await _session(transport, homeserver, saved, user=user, password=password, token=token)
@@ -203,6 +239,8 @@ async def _session(
     if token is not None:
         transport.use_token(token.text)
         who = await _who(caller)
+        if user is not None and not _same_user(user, who.user_id):
+            raise Conflict(f"this token is of {who.user_id}, not of {user}")
         return Session(homeserver, who.user_id, who.device_id, token.text)
     if saved is not None and saved.access_token is not None:
         session = replace(saved, homeserver=homeserver)
@@ -210,12 +248,20 @@ async def _session(
             return session
     if password is None or user is None:
         raise LoggedOut(message="this profile is logged out" if saved else "")
+    if not password.is_text:
+        raise ValueError("the password holds half a surrogate pair, which cannot be sent")
     transport.use_token(None)
     request = requests.login(
         user, password.text, device_name=f"matrixdata on {platform.node() or 'a computer'}",
         device_id=saved.device_id if saved else None,
     )  # fmt: skip
     found = _answer(await caller.call(request, patience=_PATIENCE), _LoggedIn)
+    try:
+        transport.use_token(found.access_token)
+    except ValueError:
+        raise Unknown(
+            "this does not answer like a homeserver (its token is none); check the address"
+        ) from None
     return Session(homeserver, found.user_id, found.device_id, found.access_token)
 
 

@@ -14,6 +14,15 @@ class Secret:
     def __repr__(self) -> str:
         return "<secret>"
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it can be sent at all: half a surrogate pair cannot."""
+        try:
+            self.text.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
+
 
 def hidden(text: str | None) -> Secret | None:
     """The text as a Secret; None stays None."""
