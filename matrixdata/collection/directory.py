@@ -17,6 +17,7 @@ import msgspec
 from matrixdata.collection.bindings import bind, meaning
 from matrixdata.collection.core import AsyncCollection
 from matrixdata.collection.creation import Creation, checked_name
+from matrixdata.collection.tables import state_event
 from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, Unknown, Unsupported
 from matrixdata.model import html
 from matrixdata.model.listing import Listing, readable
@@ -304,12 +305,14 @@ class Directory:
                 state = state_rows(parse_state(body))
             except (NotSent, Unknown, Rejected):
                 state = ()
-        claims = {row.type: decode(row.content) for row in state if row.state_key == ""}
+        claims = {row.type: state_event(row).content for row in state if row.state_key == ""}
         collection = claims.get(COLLECTION)
         if name is None and not isinstance(collection, dict):
             return None
         claimed = collection.get("name") if isinstance(collection, dict) else None
-        here = sum(row.type == "m.room.member" and b'"join"' in row.content for row in state)
+        here = sum(
+            row.type == "m.room.member" and membership_of(row.state_key, [row]) == "join" for row in state
+        )
         return CollectionInfo(
             room_id=room_id,
             name=name,

@@ -71,7 +71,10 @@ class PowerLevels:
 
 
 def _number(level: object, default: int) -> int:
-    return level if isinstance(level, int) and not isinstance(level, bool) else default
+    # Beyond what canonical JSON holds it is no level; as a frame's column it would not even fit.
+    if isinstance(level, int) and not isinstance(level, bool) and abs(level) < 2**53:
+        return level
+    return default
 
 
 def read_power_levels(state: Iterable[StateRow]) -> PowerLevels:
@@ -89,7 +92,8 @@ def read_power_levels(state: Iterable[StateRow]) -> PowerLevels:
 def _creators(row: StateRow) -> set[str]:
     content = _object(row.content)
     version = content.get("room_version")
-    if not isinstance(version, str) or not version.isdecimal() or int(version) < 12:
+    # No more digits than versions will have: Python refuses to read thousands of them.
+    if not isinstance(version, str) or not version.isdecimal() or len(version) > 4 or int(version) < 12:
         return set()
     more = content.get("additional_creators")
     return (
@@ -102,6 +106,6 @@ def _creators(row: StateRow) -> set[str]:
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         content = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

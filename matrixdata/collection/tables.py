@@ -46,12 +46,7 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True)
 class StateEvent:
-    """One current state event of a room.
-
-    Attributes:
-        content: None once redacted, unless the room's rules need some of it.
-        row_state: valid or redacted.
-    """
+    """One current state event of a room."""
 
     type: str
     state_key: str
@@ -59,7 +54,6 @@ class StateEvent:
     sender: str
     time: datetime
     event_id: str
-    row_state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +89,10 @@ def state_event(row: StateRow) -> StateEvent:
     return StateEvent(
         type=row.type,
         state_key=row.state_key,
-        content=None if row.redacted and row.content == b"{}" else _content(row.content),
+        content=_content(row.content),
         sender=row.sender,
         time=moment(row.origin_time * 1000),
         event_id=row.event_id,
-        row_state="redacted" if row.redacted else "valid",
     )
 
 
@@ -108,7 +101,7 @@ def _content(raw: bytes | None) -> JSON:
         return None
     try:
         content: JSON = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return raw.decode("utf-8", "replace")
     return content
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
+
+from matrixdata.protocol.salvage import members, text
 
 # Timestamps outside these are no timestamps: 0001-01-01 and 9999-12-31, in milliseconds, so that every
 # accepted one is a datetime.
 _EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
+# Of ids, types and state keys, in bytes of UTF-8 (client-server API, "Size limits").
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +74,18 @@ def parse_event(raw: bytes | msgspec.Raw) -> Event | None:
         wire = _wire.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return _salvage(bytes(raw), str(error))
+    if not _fits(wire.event_id):
+        return None
     content = bytes(wire.content)
-    fault = ""
-    if not content.startswith(b"{"):
-        fault = "content is not an object"
-    if not _EARLIEST_MS <= wire.origin_server_ts <= _LATEST_MS:
-        fault = fault or "origin_server_ts is out of range"
+    fault = _fault(wire, content)
     unsigned = wire.unsigned
     return Event(
         event_id=wire.event_id,
-        type=wire.type,
-        sender=wire.sender,
+        type=_cut(wire.type),
+        sender=_cut(wire.sender),
         origin_server_ts=0 if fault else wire.origin_server_ts,
         content=content,
-        state_key=wire.state_key,
+        state_key=wire.state_key if wire.state_key is None else _cut(wire.state_key),
         redacts=_redacted_id(wire, content) if wire.type == "m.room.redaction" else None,
         redacted=bool(unsigned and bytes(unsigned.redacted_because) not in {b"", b"null"}),
         txn_id=unsigned.transaction_id if unsigned else None,
@@ -92,31 +93,55 @@ def parse_event(raw: bytes | msgspec.Raw) -> Event | None:
     )
 
 
+def _fault(wire: _Wire, content: bytes) -> str:
+    if not content.startswith(b"{"):
+        return "content is not an object"
+    if not _EARLIEST_MS <= wire.origin_server_ts <= _LATEST_MS:
+        return "origin_server_ts is out of range"
+    if not _is_utf8(content):
+        return "content is not UTF-8"
+    for name, value in (("type", wire.type), ("sender", wire.sender), ("state_key", wire.state_key)):
+        if value and len(value) * 4 > _LONGEST_NAME and len(value.encode()) > _LONGEST_NAME:
+            return f"{name} is longer than {_LONGEST_NAME} bytes"
+    return ""
+
+
+def _fits(event_id: str) -> bool:
+    return 0 < len(event_id.encode()) <= _LONGEST_NAME
+
+
+def _cut(name: str) -> str:
+    return name[:_LONGEST_NAME]
+
+
+def _is_utf8(content: bytes) -> bool:
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _redacted_id(wire: _Wire, content: bytes) -> str | None:
     try:
         return _redacts.decode(content).redacts or wire.redacts
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return wire.redacts
 
 
 def _salvage(raw: bytes, fault: str) -> Event | None:
     """Keep what can be kept of a malformed event, so that it can be listed with its reason."""
-    try:
-        fields: Any = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    found = members(raw)
+    event_id = text(found.get("event_id"))
+    if event_id is None or not _fits(event_id):
         return None
-    if not isinstance(fields, dict) or not isinstance(fields.get("event_id"), str) or not fields["event_id"]:
-        return None
-
-    def text(key: str) -> str:
-        value = fields.get(key)
-        return value if isinstance(value, str) else ""
-
     return Event(
-        event_id=fields["event_id"],
-        type=text("type"),
-        sender=text("sender"),
+        event_id=event_id,
+        type=_cut(text(found.get("type")) or ""),
+        sender=_cut(text(found.get("sender")) or ""),
         origin_server_ts=0,
-        content=msgspec.json.encode(fields.get("content")),
+        content=found.get("content", b"null"),
         fault=f"malformed event: {fault}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -12,6 +12,10 @@ from matrixdata.protocol.events import Event, parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+# A token goes back in the query of a URL, and servers take URLs of about 8 KiB; Synapse's have some 100 characters.
+_Token = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class MalformedResponse(Unknown, ValueError):
@@ -63,13 +67,13 @@ class MessagesPage:
 class _SlidingRoom(msgspec.Struct):
     timeline: list[msgspec.Raw] = []
     required_state: list[msgspec.Raw] = []
-    prev_batch: str | None = None
+    prev_batch: _Token | None = None
     limited: bool = False
     invite_state: list[msgspec.Raw] | None = None
 
 
 class _Sliding(msgspec.Struct):
-    pos: str
+    pos: _Token
     rooms: dict[str, _SlidingRoom] = {}
 
 
@@ -80,7 +84,7 @@ class _Events(msgspec.Struct):
 class _Timeline(msgspec.Struct):
     events: list[msgspec.Raw] = []
     limited: bool = False
-    prev_batch: str | None = None
+    prev_batch: _Token | None = None
 
 
 class _V2Room(msgspec.Struct):
@@ -94,13 +98,13 @@ class _V2Rooms(msgspec.Struct):
 
 
 class _V2(msgspec.Struct):
-    next_batch: str
+    next_batch: _Token
     rooms: _V2Rooms = msgspec.field(default_factory=_V2Rooms)
 
 
 class _Messages(msgspec.Struct):
     chunk: list[msgspec.Raw]
-    end: str | None = None
+    end: _Token | None = None
     state: list[msgspec.Raw] = []
 
 

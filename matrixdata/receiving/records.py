@@ -33,14 +33,14 @@ def microseconds(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 
-def stored_record(event: StoredEvent, replica: str, *, change: int | None = None) -> Record:
-    """A valid record's row as a Record; `change` is where the feed delivers it, if that is not where it was born."""
+def stored_record(event: StoredEvent, replica: str) -> Record:
+    """A valid record's row as a Record."""
     return Record(
         value=msgspec.json.decode(event.value or b"null"),
         event_id=event.event_id,
         sender=event.sender,
         time=moment(event.time or 0),
-        position=Position(event.change if change is None else change, replica),
+        position=Position(event.change, replica),
         uid=event.uid or "",
     )
 
@@ -63,7 +63,7 @@ def invalid_record(event: StoredEvent) -> InvalidRecord:
     content: JSON = None
     try:
         content = msgspec.json.decode(event.content or b"null")
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         content = (event.content or b"").decode("utf-8", "replace")
     listed: list[list[str]] = msgspec.json.decode(event.problems or b"[]")
     problems = tuple(Problem(*fields) for fields in listed)

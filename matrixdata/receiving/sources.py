@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matrixdata.model import JSON
     from matrixdata.protocol.requests import Request
     from matrixdata.transport.caller import Caller
+
+log = logging.getLogger("matrixdata.receiving")
 
 # Events of one room in one response; what is beyond comes through /messages, a thousand at a time.
 TIMELINE_LIMIT = 100
@@ -129,6 +132,10 @@ async def _polled(caller: Caller, request: Request, token: str | None) -> bytes:
 
 def _parsed(parse: Callable[[bytes], SyncBatch], body: bytes) -> SyncBatch:
     try:
-        return parse(body)
+        batch = parse(body)
     except MalformedResponse as error:
         raise Unknown(f"the server's sync response is malformed: {error}") from error
+    lost = sum(room.unreadable for room in batch.rooms)
+    if lost:
+        log.warning("the server sent %d events without a usable id; they cannot be kept", lost)
+    return batch

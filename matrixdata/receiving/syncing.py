@@ -141,7 +141,8 @@ class SyncLoop:
         """One poll and its commit. Cancelling the poll loses nothing; the commit is never cancelled."""
         wanted = frozenset(self._wanted)
         token = await self._rooms.token(source.kind)
-        timeout_ms = _LONG_POLL_MS if wanted <= self._live else 0
+        # After a failure, at once: that all is well again must not wait for the next news.
+        timeout_ms = _LONG_POLL_MS if wanted <= self._live and self.failing is None else 0
         batch = None
         with anyio.CancelScope() as self._poll:
             if wanted == self._wanted:
