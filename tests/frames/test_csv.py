@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from matrixdata.frames import to_pandas
 from matrixdata.frames.csv import to_csv
+from tests.faults.harness import Break, fault
 from tests.frames.records import records
 
 HOSTILE = [
@@ -37,6 +38,7 @@ def table(path: Path) -> list[list[str]]:
         return list(csv.reader(file, strict=True))
 
 
+@fault("T-B2", broken=Break("matrixdata/frames/csv.py", '"\'" + text if _FORMULA', "text if _FORMULA"))
 def test_what_a_spreadsheet_would_run_gets_an_apostrophe_and_numbers_none(tmp_path: Path) -> None:
     rows = [
         {"text": text, "=key": 1, "n": -5, "f": -0.5, "list": [text], "in": {"@x": text}} for text in HOSTILE

@@ -19,6 +19,7 @@ from matrixdata.replica.duck import Sandbox, check_where, filter_rows, interrupt
 from matrixdata.replica.duck_columns import sql_table
 from matrixdata.replica.duck_result import pandas_frame, rows
 from matrixdata.replica.duck_statement import SqlError
+from tests.faults.harness import Break, fault
 from tests.replica import filters
 
 pytestmark = pytest.mark.slow
@@ -306,6 +307,7 @@ def test_nothing_but_what_was_given_is_read(
             listening.accept()
 
 
+@fault("T-B3", broken=Break("matrixdata/replica/duck.py", 'access": "false"', 'access": "true"'))
 @pytest.mark.parametrize(
     "source", ["read_text('{f}')", "'{f}'", "read_csv('{f}')", "glob('{f}')", "local_table"]
 )
