@@ -69,6 +69,7 @@ BAD = {
     "time of 5,000 digits": at(b"9" * 5000),
     "time is infinite": at(b"1e999"),
     "bytes that are not UTF-8": TYPED + b"," + SENT + VALUE % b'"\xff\xed\xa0\x80"',
+    "an event of another kind that is not UTF-8": b'"type":"t",' + SENT + b',"content":{"a":"\xff"}',
     "a number of 5,000 digits": TYPED + b"," + SENT + VALUE % (b"9" * 5000),
     "an infinite number": TYPED + b"," + SENT + VALUE % b"1e999",
     "a float that no server lets pass": TYPED + b"," + SENT + VALUE % b"1.5",
