@@ -29,6 +29,7 @@ from matrixdata.collection.status import Status, client_html, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
+from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.publishing import Acceptance, Receipts, Sender
 from matrixdata.receiving import (
     Backfill,
@@ -247,8 +248,8 @@ class AsyncClient:
         """Simplified sliding sync where the server has it, /sync elsewhere; versions alone do not tell."""
         body = await self._caller.call(requests.versions(), patience=0)
         try:
-            features = msgspec.json.decode(body, type=_Versions).unstable_features
-        except msgspec.MsgspecError:
+            features = decode(body, _Versions).unstable_features
+        except MalformedResponse:
             features = {}
         if features.get("org.matrix.simplified_msc3575") and SlidingSource.kind not in lacking:
             return SlidingSource(self._caller)

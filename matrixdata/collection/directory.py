@@ -119,7 +119,12 @@ class Directory:
             except Rejected:
                 await self._services.account.give_up(creation.name)
                 raise
-            room_id = str(_members(body)["room_id"])
+            made = _members(body).get("room_id")
+            if not isinstance(made, str):
+                raise Unknown(
+                    "the server's answer names no room; calling again finds the room if it was made"
+                )
+            room_id = made
         collection = await self.open_room(room_id, name=creation.name)
         for user_id in creation.invite_later:
             await collection.invite(user_id)

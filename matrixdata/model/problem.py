@@ -48,4 +48,4 @@ class Problem:
     value: str = ""
 
     def __str__(self) -> str:
-        return f"{safe_text(self.pointer) or '(the whole document)'}: {self.message} [{self.rule}]"
+        return f"{safe_text(self.pointer) or '(the whole document)'}: {safe_text(self.message)} [{self.rule}]"

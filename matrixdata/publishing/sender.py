@@ -17,6 +17,7 @@ import msgspec
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
 from matrixdata.model.steps import reached
 from matrixdata.protocol.requests import send_event, whoami
+from matrixdata.protocol.sync import decode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -131,7 +132,7 @@ class Sender:
         reached("publish.3 sending")
         try:
             body = await self._caller.call(request, patience=_PATIENCE)
-            event_id = msgspec.json.decode(body, type=_Acknowledged).event_id
+            event_id = decode(body, _Acknowledged).event_id
             reached("publish.3 answered")
         except RateLimited:
             await self._caller.limit.wait()
@@ -144,7 +145,7 @@ class Sender:
         except Rejected as error:
             log.warning("record %s was refused: %s", item.uid, error)
             await self._outbox.stuck(item.id, error.errcode)
-        except (Unknown, Unsupported, msgspec.MsgspecError):
+        except (Unknown, Unsupported):
             # Every homeserver can send: "no such endpoint" is a proxy speaking while the server is away.
             await self._without_outcome(item)
         else:

@@ -14,6 +14,7 @@ import msgspec
 
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
 from matrixdata.model.hidden import HiddenBytes
+from matrixdata.model.problem import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ MAX_BODY_BYTES = 100 * 1024 * 1024
 # Beyond the silence a request allows: an answer that comes byte by byte must end at some time as well.
 MAX_SECONDS = 600.0
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Characters of a server's own words that an error repeats, printable ones only.
+_MOST_SAID = 500
 PACKINGS = "gzip, deflate"
 
 
@@ -219,8 +222,8 @@ def _standard_error(body: bytes) -> tuple[str, str, object, bool]:
         return "", "", None, False
     errcode, message = fields.get("errcode"), fields.get("error")
     return (
-        errcode if isinstance(errcode, str) else "",
-        message if isinstance(message, str) else "",
+        safe_text(errcode[:100]) if isinstance(errcode, str) else "",
+        safe_text(message[:_MOST_SAID]) if isinstance(message, str) else "",
         fields.get("retry_after_ms"),
         fields.get("soft_logout") is True,
     )

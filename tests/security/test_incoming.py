@@ -61,6 +61,7 @@ BAD = {
     "no type": SENT + EMPTY,
     "type is a list": b'"type":["x"],' + SENT + EMPTY,
     "a type of a million letters": b'"type":"' + b"t" * 10**6 + b'",' + SENT + EMPTY,
+    "a kind that commands a terminal": b'"type":"io.matrixdata.\\u001b[2J",' + SENT + EMPTY,
     "state key is a number": TYPED + b"," + SENT + b',"state_key":1' + EMPTY,
     "unsigned is a list": TYPED + b"," + SENT + b',"unsigned":[]' + EMPTY,
     "time is text": at(b'"1"'),
@@ -82,6 +83,7 @@ BAD = {
     broken=(
         Break(EVENTS, "found = members(raw)", "found = {}"),
         Break(EVENTS, "if not _is_utf8(content):", "if False:"),
+        Break("matrixdata/model/problem.py", "{safe_text(self.message)}", "{self.message}"),
         Break(RECORDS, "(msgspec.MsgspecError, UnicodeDecodeError, RecursionError)", "KeyError"),
     ),
 )  # fmt: skip
@@ -106,6 +108,7 @@ def test_a_malformed_event_is_quarantined_with_a_reason_and_costs_no_other(room,
     found = {each.event_id: each for each in theirs.invalid()}
     assert {sent[event_id] for event_id in found} == set(BAD)
     assert all(problem.message for each in found.values() for problem in each.problems)
+    assert all(str(problem).isprintable() for each in found.values() for problem in each.problems)
     assert [each.uid for each in theirs.query()] == ["first", "last"]
     assert theirs.query().completeness.invalid == len(BAD)
     for each in (*found.values(), theirs.invalid(), theirs):
@@ -336,3 +339,49 @@ def test_ids_that_climb_out_of_their_path_reach_nothing_else(room, network):
         assert rest.startswith(allowed), path
         assert "/../" not in path
         assert "?access" not in path
+
+
+NO_ANSWERS = [
+    b'{"event_id":"\xff"}',
+    b'{"event_id":5}',
+    b'{"event_id":"' + b"x" * 10**6 + b'"}',
+    b"[" * 100_000,
+    b"[]",
+]
+
+
+@fault(
+    "B8",
+    "T-A",
+    broken=Break(
+        "matrixdata/publishing/sender.py",
+        "decode(body, _Acknowledged)",
+        "msgspec.json.decode(body, type=_Acknowledged)",
+    ),
+)
+def test_an_unreadable_answer_to_a_send_is_no_outcome_and_the_record_arrives_once(room, network):
+    raw, client, room_id = room
+    theirs = client.collection(room_id)
+    left = list(NO_ANSWERS)
+    network.fault = lambda seen: (lambda _: left.pop(0)) if seen.is_send and left else None
+    receipt = theirs.publish({"n": 1}, wait="synced", timeout=30)
+    assert receipt.state == "synced"
+    assert theirs.publish({"n": 2}, timeout=30).state in {"sent", "synced"}
+    assert [event["content"]["value"]["n"] for event in raw.records(room_id)] == [1, 2]
+
+
+@fault(
+    "T-A",
+    broken=Break(
+        "matrixdata/client.py",
+        "features = decode(body, _Versions)",
+        "features = msgspec.json.decode(body, type=_Versions)",
+    ),
+)
+def test_an_unreadable_answer_about_versions_does_not_end_syncing(room, network):
+    raw, client, room_id = room
+    body = b'{"unstable_features":{"\xff":true}}'
+    network.fault = lambda seen: Answer(200, body) if seen.path.endswith("/versions") else None
+    theirs = client.collection(room_id)
+    raw.send(room_id, record("a"))
+    assert [each.uid for each in theirs.query()] == ["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import threading
 import tracemalloc
@@ -146,3 +147,12 @@ async def test_an_answer_that_comes_byte_by_byte_ends_all_the_same(monkeypatch):
             thread.join()
     assert type(error) is md.Unknown
     assert "longer than" in str(error)
+
+
+@fault("T-B9", broken=Break(HTTP, "safe_text(message[:_MOST_SAID])", "message"))
+def test_a_servers_own_words_are_short_and_inert_in_our_errors():
+    body = json.dumps({"errcode": "M_\x1b[31m", "error": "\x1b]0;title\x07\u202e" * 10_000}).encode()
+    for status in (400, 401, 403, 404, 500):
+        error = http.classify(status, body)
+        assert str(error).isprintable()
+        assert len(str(error)) < 20_000
