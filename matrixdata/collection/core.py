@@ -255,6 +255,7 @@ class AsyncCollection:
         as_of: Position | None = None,
         on_incomplete: OnIncomplete = "warn",
         timeout: float = 10.0,
+        progress: Progress[SyncProgress] = None,
     ) -> AsyncQuery:
         """A query; it runs when its rows, a frame or a file are asked for.
 
@@ -271,8 +272,10 @@ class AsyncCollection:
             as_of: leave out what arrived after this Position.
             on_incomplete: "warn", "raise" or "ignore" when rows are missing.
             timeout: seconds to wait until the replica holds what the server has now; 0 reads what is here.
+            progress: called while it waits for history to arrive; None and False as in `publish_many`.
         """
         self._services.check()
+        report = callback_of(progress)
         spec = checked_query(
             where=where,
             since=since,
@@ -286,7 +289,7 @@ class AsyncCollection:
             now=self._services.clock(),
             replica=self._services.replica,
         )
-        self._last = AsyncQuery(self._services, self._room_id, self.name, spec)
+        self._last = AsyncQuery(self._services, self._room_id, self.name, spec, progress=report)
         return self._last
 
     def history(self, *, timeout: float = 10.0) -> AsyncTable[HistoryEvent]:

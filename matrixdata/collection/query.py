@@ -21,7 +21,7 @@ from matrixdata.replica.filter_sql import compile_sqlite
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.ports import Services
     from matrixdata.model import JSON
+    from matrixdata.receiving import SyncProgress
 
 
 class AsyncQuery:
@@ -40,11 +41,20 @@ class AsyncQuery:
     reads what is here, and `completeness` says so.
     """
 
-    def __init__(self, services: Services, room_id: str, name: str, spec: QuerySpec) -> None:
+    def __init__(
+        self,
+        services: Services,
+        room_id: str,
+        name: str,
+        spec: QuerySpec,
+        *,
+        progress: Callable[[SyncProgress], None] | None = None,
+    ) -> None:
         self._services = services
         self._room_id = room_id
         self._name = name
         self._spec = spec
+        self._progress = progress
         self._completeness: Completeness | None = None
 
     def __repr__(self) -> str:
@@ -175,7 +185,9 @@ class AsyncQuery:
     async def _freshen(self) -> bool:
         if self._spec.timeout <= 0:
             return False  # nobody asked the server
-        return await self._services.freshness.ready(self._room_id, timeout=self._spec.timeout)
+        return await self._services.freshness.ready(
+            self._room_id, timeout=self._spec.timeout, progress=self._progress
+        )
 
     async def _measure(self, *, fresh: bool, pending: int = 0) -> None:
         counts = await self._services.rooms.counts(self._room_id)

@@ -15,7 +15,7 @@ from matrixdata.collection.directory import INVITE_COLUMNS
 from matrixdata.collection.progress import Progress
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query_spec import Moment, OnIncomplete
-from matrixdata.connect.progress import publishing_bar, syncing_bar
+from matrixdata.connect.progress import QueryBar, publishing_bar, syncing_bar
 from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.listing import Listing
@@ -127,8 +127,10 @@ class Collection:
         as_of: Position | None = None,
         on_incomplete: OnIncomplete = "warn",
         timeout: float = 10.0,
+        progress: Progress[SyncProgress] = None,
     ) -> Query:
         """A query; it runs when its rows, a frame or a file are asked for. See AsyncCollection.query."""
+        bar = QueryBar(progress)
         query = self._collection.query(
             where,
             since=since,
@@ -139,8 +141,9 @@ class Collection:
             as_of=as_of,
             on_incomplete=on_incomplete,
             timeout=timeout,
+            progress=bar.told,
         )
-        return Query(self._portal, query)
+        return Query(self._portal, query, bar)
 
     def history(self, *, timeout: float = 10.0) -> Table[HistoryEvent]:
         """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""

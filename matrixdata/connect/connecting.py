@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from matrixdata.connect.blocking import Client
 from matrixdata.connect.login import client_for
+from matrixdata.connect.paths import server_directory
 from matrixdata.connect.portal import Portal
+from matrixdata.connect.progress import starting_bar
 from matrixdata.connect.secret import hidden
 
 if TYPE_CHECKING:
@@ -54,18 +56,28 @@ def connect(
     """
     hidden_password, hidden_token = hidden(password), hidden(token)
     del password, token  # a traceback that shows variables, as notebooks print, must not show these
-    return open_blocking(
-        partial(
-            client_for,
-            homeserver,
-            user=user,
-            password=hidden_password,
-            token=hidden_token,
-            profile=profile,
-            store=store,
-            insecure=insecure,
+    with starting_bar(partial(_must_start, homeserver)):
+        return open_blocking(
+            partial(
+                client_for,
+                homeserver,
+                user=user,
+                password=hidden_password,
+                token=hidden_token,
+                profile=profile,
+                store=store,
+                insecure=insecure,
+            )
         )
-    )
+
+
+def _must_start(homeserver: str | None) -> bool:
+    """Whether connecting has to start the embedded homeserver first."""
+    if homeserver != "local":
+        return False
+    from matrixdata.homeserver import status  # noqa: PLC0415  most clients never touch the embedded server
+
+    return not status(server_directory()).answering
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from matrixdata import homeserver
 from matrixdata.connect import paths
 from matrixdata.connect.connecting import open_blocking
 from matrixdata.connect.login import server_client
+from matrixdata.connect.progress import starting_bar
 from matrixdata.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class LocalServer:
     # -- blocking ---------------------------------------------------------------------------------------
     def __enter__(self) -> LocalServer:
         """Start the server."""
-        self._start()
+        with starting_bar():
+            self._start()
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from matrixdata.collection import (
     AsyncOutbox,
@@ -23,6 +23,7 @@ from matrixdata.receiving import AsyncSubscription
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from matrixdata.connect.portal import Portal
+    from matrixdata.connect.progress import QueryBar
     from matrixdata.publishing import AsyncReceipt, Milestone
 
 T = TypeVar("T", HistoryEvent, StateEvent, Member)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Receipt:
@@ -133,9 +137,14 @@ class Subscription:
 class Query:
     """A query that runs when its result is asked for, each time anew; see AsyncQuery."""
 
-    def __init__(self, portal: Portal, query: AsyncQuery) -> None:
+    def __init__(self, portal: Portal, query: AsyncQuery, bar: QueryBar) -> None:
         self._portal = portal
         self._query = query
+        self._bar = bar
+
+    def _run(self, work: Callable[P, Awaitable[R]], *arguments: P.args, **options: P.kwargs) -> R:
+        with self._bar:
+            return self._portal.call(work, *arguments, **options)
 
     def __repr__(self) -> str:
         return repr(self._query)
@@ -151,49 +160,49 @@ class Query:
     @property
     def completeness(self) -> Completeness:
         """What the last result lacked; what a result would lack, if none was asked for yet."""
-        return self._portal.call(self._query.measured)
+        return self._run(self._query.measured)
 
     def records(self) -> list[Record]:
         """All records of the result."""
-        return self._portal.call(self._query.records)
+        return self._run(self._query.records)
 
     def values(self) -> list[JSON]:
         """The records' values: plain JSON."""
-        return self._portal.call(self._query.values)
+        return self._run(self._query.values)
 
     def count(self) -> int:
         """How many records the result has."""
-        return self._portal.call(self._query.count)
+        return self._run(self._query.count)
 
     def to_pandas(self, *, meta: bool = False, structs: bool = False) -> pd.DataFrame:
         """A DataFrame, one row a record; see AsyncQuery.to_pandas."""
-        return self._portal.call(self._query.to_pandas, meta=meta, structs=structs)
+        return self._run(self._query.to_pandas, meta=meta, structs=structs)
 
     def to_arrow(self, *, meta: bool = False, structs: bool = False) -> pa.Table:
         """A pyarrow Table with the types that the schema states (extra: data)."""
-        return self._portal.call(self._query.to_arrow, meta=meta, structs=structs)
+        return self._run(self._query.to_arrow, meta=meta, structs=structs)
 
     def to_parquet(self, path: str | os.PathLike[str], *, meta: bool = False, structs: bool = False) -> Path:
         """Write a Parquet file and return its path; the file appears complete or not at all (extra: data)."""
-        return self._portal.call(self._query.to_parquet, path, meta=meta, structs=structs)
+        return self._run(self._query.to_parquet, path, meta=meta, structs=structs)
 
     def to_polars(self, *, meta: bool = False, structs: bool = False) -> pl.DataFrame:
         """A polars DataFrame with the columns and types of `to_arrow` (extra: polars)."""
-        return self._portal.call(self._query.to_polars, meta=meta, structs=structs)
+        return self._run(self._query.to_polars, meta=meta, structs=structs)
 
     def to_csv(self, path: str | os.PathLike[str], *, meta: bool = False, safe: bool = True) -> Path:
         """Write a CSV file, formulas made inert unless safe=False, and return its path."""
-        return self._portal.call(self._query.to_csv, path, meta=meta, safe=safe)
+        return self._run(self._query.to_csv, path, meta=meta, safe=safe)
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> Path:
         """Write the values as JSON Lines, one record a line, numbers exact; return the path."""
-        return self._portal.call(self._query.to_jsonl, path)
+        return self._run(self._query.to_jsonl, path)
 
     def batches(
         self, size: int = 65_536, *, meta: bool = False, structs: bool = False
     ) -> list[pa.RecordBatch]:
         """The result as Arrow record batches of at most `size` rows (extra: data)."""
-        return self._portal.call(self._query.batches, size, meta=meta, structs=structs)
+        return self._run(self._query.batches, size, meta=meta, structs=structs)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The result for anything that reads Arrow: polars, DuckDB, pyarrow (Arrow PyCapsule interface)."""

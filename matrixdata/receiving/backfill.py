@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from matrixdata.protocol.requests import messages
 from matrixdata.protocol.sync import MalformedResponse, MessagesPage, parse_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from matrixdata.receiving.intake import Intake
     from matrixdata.replica.rooms import Rooms
@@ -58,6 +59,8 @@ class Backfill:
         self._rooms = rooms
         self._intake = intake
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._told: dict[str, SyncProgress] = {}
+        self._moved: dict[str, anyio.Event] = {}
         self._asked: OrderedDict[str, None] = OrderedDict()
         self._wake = anyio.Event()
 
@@ -92,23 +95,51 @@ class Backfill:
     ) -> None:
         """Fill every gap of a room, or those that reach no further back than `back_to` (ms since 1970).
 
+        While another call is at it, `progress` is told how far that one is.
+
         Raises:
             NotSent, Unknown, RateLimited: the server was not reached within `patience` seconds; the rest
                 stays listed as a gap.
             Rejected: the server refuses the history.
         """
         fetched, ahead = 0, _Ahead()
-        async with self._turns[room_id]:
+        if progress is not None:
+            await self._watch(room_id, progress)
+        async with self._turns[room_id], self._watched(room_id):
             while gaps := await self._rooms.gaps(room_id):
                 oldest = await self._rooms.oldest_time(room_id)
+                self._tell(room_id, SyncProgress(fetched, oldest, len(gaps)))
                 if progress is not None:
-                    progress(SyncProgress(fetched, oldest, len(gaps)))
+                    progress(self._told[room_id])
                 if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
                     break
                 ahead = await self._page(gaps[0], ahead, patience)
                 fetched += ahead.before
             if progress is not None:
                 progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
+
+    async def _watch(self, room_id: str, progress: Callable[[SyncProgress], None]) -> None:
+        """Pass on how far another call is, until it ends."""
+        while self._turns[room_id].locked():
+            if room_id in self._told:
+                progress(self._told[room_id])
+            await self._moved.setdefault(room_id, anyio.Event()).wait()
+
+    @asynccontextmanager
+    async def _watched(self, room_id: str) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self._told.pop(room_id, None)
+            self._wake_watchers(room_id)
+
+    def _tell(self, room_id: str, state: SyncProgress) -> None:
+        self._told[room_id] = state
+        self._wake_watchers(room_id)
+
+    def _wake_watchers(self, room_id: str) -> None:
+        if moved := self._moved.pop(room_id, None):
+            moved.set()
 
     async def _page(self, gap: GapRow, ahead: _Ahead, patience: float) -> _Ahead:
         """Commit one page, while the next one is already being fetched: the server and we work at once."""

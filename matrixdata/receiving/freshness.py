@@ -76,8 +76,19 @@ class Freshness:
         """Fetch what is missing of the room's past, back to a time (ms since 1970) or to its start."""
         await self._backfill.complete(room_id, back_to=back_to, progress=progress)
 
-    async def ready(self, room_id: str, *, timeout: float) -> bool:
+    async def ready(
+        self,
+        room_id: str,
+        *,
+        timeout: float,
+        progress: Callable[[SyncProgress], None] | None = None,
+    ) -> bool:
         """What a query waits for: live, caught up, and short gaps filled, within `timeout` seconds in all.
+
+        Args:
+            room_id: of which room.
+            timeout: 0 asks nobody.
+            progress: told while gaps are filled.
 
         Returns:
             Whether the replica holds all that the server had when asked. Never raises for an unreachable
@@ -90,7 +101,7 @@ class Freshness:
             try:
                 fresh = await self.follow(room_id) and await self.catch_up(room_id, timeout=timeout)
                 if fresh and await self._rooms.gaps(room_id):
-                    await self._backfill.complete(room_id, patience=timeout)
+                    await self._backfill.complete(room_id, patience=timeout, progress=progress)
             except MatrixDataError:
                 # Unreachable, logged out, or another process syncs: what is here can be read all the same.
                 return False

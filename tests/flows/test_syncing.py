@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
@@ -361,3 +362,34 @@ def test_both_ways_to_sync_give_the_same_rows(server, monkeypatch):
     assert rows[0][:short] == rows[1][:short]
     states = [(row.row_state, row.type) for row in rows[0] if row.event_id == event_ids[119]]
     assert states == [("redacted", "io.matrixdata.record")]
+
+
+def test_all_who_wait_for_history_are_told_how_far_it_is(server, monkeypatch):
+    monkeypatch.setattr(sources, "TIMELINE_LIMIT", 5)
+    name, proxy = server.name(), server.proxy()
+    room_id = _filled(server, name, 12)
+    collection = server.connect(name, url=proxy.url, store="elsewhere").collection(room_id)
+    told = {"sync": [], "query": []}
+    all_told = threading.Event()
+
+    def tell(who):
+        def told_of(state):
+            told[who].append(state)
+            if all(told.values()):
+                all_told.set()
+
+        return told_of
+
+    proxy.fault = lambda seen: all_told.wait(30) and None if "from=" in seen.path else None
+    with ThreadPoolExecutor() as threads:
+        syncing = threads.submit(collection.sync, progress=tell("sync"))
+        counting = threads.submit(collection.query(timeout=60, progress=tell("query")).count)
+        assert (syncing.result(), counting.result()) == (None, 12)
+    assert all_told.is_set()
+    assert told["sync"][0].gaps == told["query"][0].gaps == 1
+
+
+def _filled(server, name, records):
+    collection = server.connect(name).create_collection("filled", encrypted=False)
+    collection.publish_many([{"n": n} for n in range(records)], wait="sent")
+    return collection.room_id

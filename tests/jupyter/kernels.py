@@ -53,6 +53,10 @@ class Kernel:
         """Run a cell to its end, whatever that is."""
         return self._collect(self.client.execute(code), lambda _: None)
 
+    def watch(self, code: str, look: Callable[[str], None]) -> Ran:
+        """Run a cell to its good end; `look` is called with all it has shown, each time it shows something."""
+        return self._collect(self.client.execute(code), look).well
+
     def restart(self) -> None:
         """Take the process away and start another, as the restart button does."""
         self.manager.restart_kernel(now=True)
@@ -89,10 +93,11 @@ class Kernel:
                     continue
                 if kind == "stream":
                     texts.append(content["text"])
-                    look("".join(texts))
+                    look("".join([*texts, *shown]))
                 elif kind in {"execute_result", "display_data"}:
                     texts.append(content["data"].get("text/plain", ""))
                     shown.append(content["data"].get("text/html", ""))
+                    look("".join([*texts, *shown]))
                 elif kind == "error":
                     ended = ended or time.monotonic()
                     error, traceback = content["ename"], "\n".join(content["traceback"])

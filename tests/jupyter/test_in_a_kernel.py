@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.requirements import require
@@ -78,4 +80,31 @@ def test_a_bar_appears_in_the_cell_that_waits_and_false_silences_it(kernel):
     assert kernel.run("report").text == "<PublishReport: 3 accepted, 3 sent>"
     for silent in ("rows(), progress=False", "[{'n': 4}]"):
         assert kernel.run(f"report = x.publish_many({silent})").text == ""
+    kernel.run("client.close()")
+
+
+def test_a_query_that_waits_for_history_shows_it_in_its_own_cell(kernel, server):
+    name, proxy = server.name("filled"), server.proxy()
+    long = server.connect(name).create_collection("long", encrypted=False)
+    long.publish_many([{"n": n} for n in range(12)], wait="sent")
+    account = server.account(name, url=proxy.url)
+    account["store"] = f"{account['store']}-elsewhere"
+    shown = threading.Event()
+    # No page of history comes before the bar is there: it is not the luck of who is quicker.
+    proxy.fault = lambda seen: shown.wait(30) and None if "from=" in seen.path else None
+    kernel.run(
+        f"client = md.connect(**{account!r})\n"
+        "from matrixdata.connect import progress\n"
+        "from matrixdata.receiving import sources\n"
+        "sources.TIMELINE_LIMIT = 5  # so that some history is left out\n"
+        "progress._DELAY = 0\n"
+        f"x = client.collection({long.room_id!r})"
+    )
+    counted = kernel.watch(
+        "print(x.query(timeout=60).count())",
+        lambda text: shown.set() if "fetching history" in text else None,
+    )
+    assert shown.is_set()
+    assert counted.text.rstrip().endswith("12")
+    assert kernel.run("print(x.query().count())").text == "12\n"
     kernel.run("client.close()")

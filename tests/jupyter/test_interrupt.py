@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
+
+from matrixdata import homeserver
+from tests.servers import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -119,3 +123,30 @@ def test_nothing_accepted_was_lost_and_nothing_came_twice(session):
         "print(len(client.outbox.list()), len(client.collections()))"
     )
     assert ran.text.split("\n")[:2] == ["[0, 1, 2, 3, 4, 5]", "0 3"]
+
+
+def test_starting_the_embedded_server_is_interrupted_as_soon_and_the_next_attempt_finds_it(shared_kernel):
+    kernel = shared_kernel
+    kernel.run(WATCH)
+    directory = Path(
+        kernel.run(
+            "from matrixdata.connect.paths import server_directory\nprint(server_directory())"
+        ).text.strip()
+    )
+    # Caught, since a notebook may take a second of its own to draw a traceback.
+    call = "from_now_on()\ntry:\n    md.connect('local')\nexcept KeyboardInterrupt:\n    print('interrupted')"
+    try:
+        ran, seconds = kernel.interrupt(
+            call, when="inside", and_then=lambda: wait_until((directory / "pid").exists)
+        )
+        assert "interrupted" in ran.well.text
+        assert seconds < 1
+        counted = kernel.run(
+            "with md.connect('local') as local:\n"
+            "    x = local.create_collection('x', encrypted=False)\n"
+            "    x.publish({'n': 1}, wait='synced')\n"
+            "    print(x.query().count())"
+        )
+        assert counted.text.splitlines()[-1] == "1"
+    finally:
+        homeserver.stop(directory)

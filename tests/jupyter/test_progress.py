@@ -10,6 +10,7 @@ import pytest
 from matrixdata.connect import progress
 from matrixdata.errors import MissingExtra
 from matrixdata.receiving import SyncProgress
+from tests.servers import wait_until
 
 
 class Terminal(io.StringIO):
@@ -60,6 +61,48 @@ def test_syncing_has_a_bar_too(monkeypatch):
         told(SyncProgress(events=1000, oldest=0, gaps=2))
         told(SyncProgress(events=2000, oldest=0, gaps=0))
     assert "syncing" in terminal.getvalue()
+
+
+def test_a_query_that_waits_for_history_has_one_while_it_waits(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress.QueryBar(None)
+    with bar:
+        assert terminal.getvalue() == ""
+    with bar:
+        bar.told(SyncProgress(events=1000, oldest=0, gaps=2))
+        assert "fetching history" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r")  # taken away again
+
+
+def test_a_querys_bar_can_be_silenced_or_be_a_function(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    states = [SyncProgress(events=0, oldest=None, gaps=1), SyncProgress(events=5, oldest=0, gaps=0)]
+    told = []
+    for given in (False, told.append):
+        bar = progress.QueryBar(given)
+        with bar:
+            for state in states:
+                bar.told(state)
+    assert told == states
+    assert sys.stderr.getvalue() == ""
+    with pytest.raises(TypeError, match="progress=3"):
+        progress.QueryBar(3)
+
+
+def test_a_server_that_has_to_be_started_is_waited_for_with_a_bar(monkeypatch):
+    monkeypatch.setattr(progress, "_TICK", 0.001)
+    for stderr, needed, seen in (
+        (Terminal(), True, True),
+        (Terminal(), False, False),
+        (io.StringIO(), True, False),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stderr)
+            with progress.starting_bar(lambda needed=needed: needed):
+                if seen:
+                    wait_until(lambda stderr=stderr: "starting the homeserver" in stderr.getvalue())
+        assert bool(stderr.getvalue()) is seen
 
 
 def test_without_tqdm_there_is_no_bar_and_no_failure(monkeypatch):
