@@ -46,7 +46,12 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True)
 class StateEvent:
-    """One current state event of a room."""
+    """One current state event of a room.
+
+    Attributes:
+        content: None once redacted, unless the room's rules need some of it.
+        row_state: valid or redacted.
+    """
 
     type: str
     state_key: str
@@ -54,6 +59,7 @@ class StateEvent:
     sender: str
     time: datetime
     event_id: str
+    row_state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,11 @@ def state_event(row: StateRow) -> StateEvent:
     return StateEvent(
         type=row.type,
         state_key=row.state_key,
-        content=_content(row.content),
+        content=None if row.redacted and row.content == b"{}" else _content(row.content),
         sender=row.sender,
         time=moment(row.origin_time * 1000),
         event_id=row.event_id,
+        row_state="redacted" if row.redacted else "valid",
     )
 
 

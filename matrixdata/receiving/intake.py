@@ -96,7 +96,10 @@ class Intake:
             event = await self._rooms.find(item.room_id, self._user_id, item.uid)
             if event is not None:
                 echoes.append(Echo(event.event_id, item.room_id, item.uid, None, event.value))
+            elif item.event_id is not None and await self._rooms.has_events([item.event_id]):
+                echoes.append(Echo(item.event_id, item.room_id, None, None, None))  # redacted since
         await self._outbox.settle(echoes)
+        await self._scrub(await self._rooms.unscrubbed())
 
     async def _change(self, update: RoomUpdate) -> RoomChange:
         timeline_state = state_rows(update.timeline)
@@ -136,6 +139,12 @@ class Intake:
                 if row.sender == self._user_id
             ]
         )
+        await self._scrub(applied.unscrubbed)
+
+    async def _scrub(self, upto: str | None) -> None:
+        """What was redacted leaves the files for good. While somebody reads it waits for the next response."""
+        if upto is not None and await self._outbox.scrub():
+            await self._rooms.scrub(upto)
 
 
 async def _rows(events: Sequence[Event], rules: Rules) -> tuple[EventRow, ...]:

@@ -41,9 +41,8 @@ def event_row(event: Event, rules: Rules) -> EventRow:
         txn_id=event.txn_id,
     )
     if event.redacted:
-        # Of a state event the server leaves what the room still needs; of others, nothing.
-        left = event.content if event.state_key is not None else None
-        return replace(row, content=left, row_state=RowState.REDACTED)
+        # Of some state the server leaves what the room still needs; that stands in the current state.
+        return replace(row, content=None, row_state=RowState.REDACTED)
     if event.fault:
         return _invalid(row, [Problem("", _FAULT, event.fault)])
     if event.type == _ENCRYPTED:
@@ -75,7 +74,7 @@ def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
 def state_rows(events: Iterable[Event]) -> tuple[StateRow, ...]:
     """The state events among events, in order; malformed ones set no state."""
     return tuple(
-        StateRow(e.type, e.state_key, e.event_id, e.sender, e.origin_server_ts, e.content)
+        StateRow(e.type, e.state_key, e.event_id, e.sender, e.origin_server_ts, e.content, e.redacted)
         for e in events
         if e.state_key is not None and not e.fault
     )

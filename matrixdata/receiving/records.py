@@ -33,14 +33,14 @@ def microseconds(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 
-def stored_record(event: StoredEvent, replica: str) -> Record:
-    """A valid record's row as a Record."""
+def stored_record(event: StoredEvent, replica: str, *, change: int | None = None) -> Record:
+    """A valid record's row as a Record; `change` is where the feed delivers it, if that is not where it was born."""
     return Record(
         value=msgspec.json.decode(event.value or b"null"),
         event_id=event.event_id,
         sender=event.sender,
         time=moment(event.time or 0),
-        position=Position(event.change, replica),
+        position=Position(event.change if change is None else change, replica),
         uid=event.uid or "",
     )
 

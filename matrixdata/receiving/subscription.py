@@ -64,6 +64,7 @@ class AsyncSubscription:
         self._saved: Cursor | None = None
         self._after = 0
         self._past: tuple[Span, int] | None = None
+        self._passed: set[str] = set()
         self._open = False
 
     def __repr__(self) -> str:
@@ -83,9 +84,13 @@ class AsyncSubscription:
         saved = None
         if self._cursor_name is not None:
             saved = await self._sources.account.cursor(self._room_id, self._cursor_name)
-        if saved is None or saved.replica != self._sources.replica:
-            saved = await self._begin()
+        resumed = saved if saved is not None and saved.replica == self._sources.replica else None
+        saved = resumed or await self._begin()
         self._at, self._after = saved, saved.change
+        # What was not valid where it begins is news when it is again, except to those who want what is new.
+        begins = resumed is None and self._start == "new"
+        passed = frozenset() if begins else await self._sources.rooms.passed(self._room_id, saved.change)
+        self._passed = set(passed)
         if saved.position is not None:
             self._past = Span(since=saved.from_time, as_of=saved.change), saved.position
         await self._save()
@@ -162,18 +167,19 @@ class AsyncSubscription:
             await self._fetch_past(*self._past)
             return
         changed = self._sources.feed.watch()
-        entries, reached = await self._sources.rooms.feed(
+        page = await self._sources.rooms.feed(
             self._room_id, after=self._after, since=self._at.since, most=_PAGE
         )
         found = [
             (replace(self._at, change=entry.change), record)
-            for entry in entries
+            for entry in page.entries
             if (record := await self._record(entry))
         ]
+        self._passed.update(page.passed)
         self._ready.extend(found)
-        moved, self._after = reached > self._after, reached
+        moved, self._after = page.reached > self._after, page.reached
         if not found:
-            self._at = replace(self._at, change=reached)
+            self._at = replace(self._at, change=page.reached)
             if not moved:
                 await self._check_end()
                 await changed.wait()
@@ -204,12 +210,14 @@ class AsyncSubscription:
         if not entry.record or entry.repeat or entry.kind == "redaction":
             return None
         event = entry.event
+        if not entry.first and event.event_id not in self._passed:
+            return None  # valid again, and delivered when it first was
         if entry.shadowed:
             winner = await self._sources.rooms.find(self._room_id, event.sender, event.uid or "")
             if winner is None or winner.row_state != "valid":
                 return None
             event = winner
-        record = stored_record(event, self._sources.replica)
+        record = stored_record(event, self._sources.replica, change=entry.change)
         late = isinstance(self._start, datetime) and entry.kind == "backfilled" and record.time < self._start
         return None if late else record
 

@@ -193,6 +193,10 @@ class Outbox:
         for item in gone:
             self._tell(item)
 
+    async def scrub(self) -> bool:
+        """Empty the database's log of what was removed; False while somebody reads."""
+        return await self._db.scrub()
+
     def _tell(self, item: OutboxItem) -> None:
         for listener in self.on_change:
             listener(item)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreLocked
 from matrixdata.model.steps import reached
-from matrixdata.replica import timeline
-from matrixdata.replica.rows import Applied, EventRow, FeedEntry, GapRow, RoomChange, StateRow, StoredEvent
+from matrixdata.replica import redaction, timeline
+from matrixdata.replica.changes import changes_after, gaps_of, newest_change, passed_at
+from matrixdata.replica.rows import Applied, EventRow, FeedPage, GapRow, RoomChange, StateRow, StoredEvent
 from matrixdata.replica.scan import STORED, Scan, stored_event
+from matrixdata.replica.verdicts import rejudge
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
     from matrixdata.replica.database import Database
-
-# Whether another event with this (sender, uid) came earlier, so that its record was delivered with that one.
-_REPEAT = (
-    "e.uid IS NOT NULL AND EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
-    " AND o.sender = e.sender AND o.row_state = e.row_state AND o.change < e.change)"
-)
 
 
 class Rooms:
@@ -88,7 +85,7 @@ class Rooms:
                 else:
                     c.execute("REPLACE INTO token VALUES (?, ?)", (kind, value))
             reached("read.3 writing")
-            return Applied(_newest_change(c), tuple(added), tuple(rooms))
+            return Applied(newest_change(c), tuple(added), tuple(rooms), unscrubbed=redaction.unscrubbed(c))
 
         applied = await self._db.write(work)
         self._committed()
@@ -100,19 +97,35 @@ class Rooms:
         def work(c: sqlite3.Connection) -> Applied:
             self._check_epoch(c)
             new, closed = timeline.fill(c, gap.id, rows, token=token)
-            return Applied(_newest_change(c), tuple(new), (gap.room_id,) * len(new), reached_known=closed)
+            return Applied(
+                newest_change(c),
+                tuple(new),
+                (gap.room_id,) * len(new),
+                reached_known=closed,
+                unscrubbed=redaction.unscrubbed(c),
+            )
 
         applied = await self._db.write(work)
         self._committed()
         return applied
+
+    async def unscrubbed(self) -> str | None:
+        """What to give to `scrub` if redacted content may still stand in the database's log, from before a crash."""
+        return await self._db.read(redaction.unscrubbed)
+
+    async def scrub(self, upto: str) -> bool:
+        """Empty the database's log of redacted content; False while somebody reads, and then worth another try."""
+        done = await self._db.scrub()
+        if done:
+            await self._db.write(lambda c: redaction.scrubbed(c, upto))
+        return done
 
     async def rejudge(self, room_id: str, rows: Sequence[EventRow], *, rules: str | None) -> None:
         """Store new verdicts on rows already here; `rules` marks that all of the room's rows now follow them."""
 
         def work(c: sqlite3.Connection) -> None:
             room = timeline.room_key(c, room_id)
-            for row in rows:
-                _rejudge(c, room, row)
+            rejudge(c, room, rows)
             if rules is not None:
                 c.execute("UPDATE room SET rules = ? WHERE id = ?", (rules, room))
 
@@ -138,13 +151,13 @@ class Rooms:
         """Current state events, of some types or all, by type and state key."""
         marks = ",".join("?" * len(types))
         query = (
-            "SELECT s.type, s.state_key, s.event_id, s.sender, s.origin_time, s.content"  # noqa: S608  only ? marks
+            "SELECT s.type, s.state_key, s.event_id, s.sender, s.origin_time, s.content, s.redacted"  # noqa: S608  only ? marks
             " FROM state s JOIN room r ON r.id = s.room WHERE r.room_id = ?"
             + (f" AND s.type IN ({marks})" if types else "")
             + " ORDER BY s.type, s.state_key"
         )
         rows = await self._db.read(lambda c: c.execute(query, (room_id, *types)).fetchall())
-        return [StateRow(*row) for row in rows]
+        return [replace(StateRow(*row[:-1]), redacted=bool(row[-1])) for row in rows]
 
     async def joined(self) -> list[str]:
         """Rooms we are in, as last seen."""
@@ -158,12 +171,7 @@ class Rooms:
 
     async def gaps(self, room_id: str) -> list[GapRow]:
         """Unfilled stretches, the newest first."""
-        query = (
-            "SELECT g.id, r.room_id, g.token, g.lower IS NULL, g.opened FROM gap g JOIN room r ON r.id = g.room"
-            " WHERE r.room_id = ? ORDER BY g.upper DESC"
-        )
-        rows = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchall())
-        return [GapRow(key, room, token, bool(start), opened) for key, room, token, start, opened in rows]
+        return await self._db.read(lambda c: gaps_of(c, room_id))
 
     async def has_events(self, event_ids: Sequence[str]) -> set[str]:
         """Which of these events the replica has."""
@@ -190,7 +198,7 @@ class Rooms:
     # -- reading ----------------------------------------------------------------------------------------
     async def newest_change(self) -> int:
         """Number of the newest change committed, 0 before the first."""
-        return await self._db.read(_newest_change)
+        return await self._db.read(newest_change)
 
     async def feed(
         self,
@@ -200,10 +208,11 @@ class Rooms:
         since: int | None,
         most: int = 500,
         states: Sequence[str] = ("valid",),
-    ) -> tuple[list[FeedEntry], int]:
+    ) -> FeedPage:
         """Changes of one room after a change number, and the number up to which that is all.
 
-        An event that changed more than once comes once, at its last change.
+        An event comes with each change that made it valid, the first of them marked. Of a redacted one only the
+        redaction comes.
 
         Args:
             room_id: the room.
@@ -212,35 +221,13 @@ class Rooms:
             most: at most so many changes looked at; call again from the number returned.
             states: row states to return; redactions are always returned.
         """
-        marks = ",".join("?" * len(states))
-        query = (
-            f"SELECT {STORED}, e.record, e.shadowed, {_REPEAT}, c.id, c.kind, o.kind, o.opened"  # noqa: S608  constants and ? marks
-            " FROM change c JOIN event e ON e.id = c.event JOIN change o ON o.id = e.change"
-            " WHERE c.room = (SELECT id FROM room WHERE room_id = ?) AND c.id > ?"
-            f" AND (e.row_state IN ({marks}) OR c.kind = 'redaction')"
-            " AND NOT EXISTS (SELECT 1 FROM change n WHERE n.event = c.event AND n.id > c.id"
-            " AND n.kind IN ('redaction', 'revalidated')) ORDER BY c.id LIMIT ?"
+        return await self._db.read(
+            lambda c: changes_after(c, room_id, after=after, since=since, most=most, states=states)
         )
 
-        def work(c: sqlite3.Connection) -> tuple[list[FeedEntry], int]:
-            newest = _newest_change(c)
-            rows = c.execute(query, (room_id, after, *states, most)).fetchall()
-            entries = [
-                FeedEntry(
-                    row[-4],
-                    row[-3],
-                    stored_event(row[:-7]),
-                    record=bool(row[-7]),
-                    shadowed=bool(row[-6]),
-                    repeat=bool(row[-5]),
-                )
-                for row in rows
-                # A gap that opened when `since` was the newest change opened after it: nothing is in between.
-                if since is None or row[-2] != "backfilled" or row[-1] >= since > 0
-            ]
-            return entries, rows[-1][-4] if len(rows) == most else newest
-
-        return await self._db.read(work)
+    async def passed(self, room_id: str, change: int) -> frozenset[str]:
+        """Events that were valid before a change and not at it; see `FeedPage.passed`."""
+        return await self._db.read(lambda c: passed_at(c, room_id, change))
 
     def scan(self, room_id: str) -> Scan:
         """A consistent read of one room's rows; see `Scan`."""
@@ -256,11 +243,6 @@ def _meta(c: sqlite3.Connection, key: str) -> str:
     return value
 
 
-def _newest_change(c: sqlite3.Connection) -> int:
-    newest: int = c.execute("SELECT ifnull(max(id), 0) FROM change").fetchone()[0]
-    return newest
-
-
 def _apply_room(c: sqlite3.Connection, change: RoomChange) -> list[EventRow]:
     room = timeline.room_key(c, change.room_id)
     new = timeline.append(c, room, change.events, limited=change.limited, prev_batch=change.prev_batch)
@@ -268,23 +250,6 @@ def _apply_room(c: sqlite3.Connection, change: RoomChange) -> list[EventRow]:
     if change.membership:
         c.execute("UPDATE room SET membership = ? WHERE id = ?", (change.membership, room))
     return new
-
-
-def _rejudge(c: sqlite3.Connection, room: int, row: EventRow) -> None:
-    found = c.execute(
-        "SELECT id, row_state, time FROM event WHERE event_id = ? AND row_state <> 'redacted'",
-        (row.event_id,),
-    ).fetchone()
-    if found is None or (found[1] == row.row_state and found[2] == row.time):
-        return
-    c.execute(
-        "UPDATE event SET row_state = ?, problems = ?, uid = ?, schema = ?, value = ?, time = ? WHERE id = ?",
-        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, found[0]),
-    )
-    if found[1] != row.row_state:
-        c.execute("INSERT INTO change (room, event, kind) VALUES (?, ?, 'revalidated')", (room, found[0]))
-    if row.uid is not None:
-        timeline.choose_winner(c, room, row.sender, row.uid)
 
 
 def unusable(c: sqlite3.Connection, room_id: str | None) -> dict[str, int]:

@@ -39,7 +39,11 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """One current state event."""
+    """One current state event.
+
+    Attributes:
+        redacted: of the content only what the room's rules need is left.
+    """
 
     type: str
     state_key: str
@@ -47,6 +51,7 @@ class StateRow:
     sender: str
     origin_time: int
     content: bytes
+    redacted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +92,26 @@ class GapRow:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a commit did: the newest change, and which events it added (not those known before)."""
+    """What a commit did: the newest change, and which events it added (not those known before).
+
+    Attributes:
+        unscrubbed: redacted content may still stand in the database's log; `Rooms.scrub` takes it.
+    """
 
     change: int
     added: tuple[EventRow, ...] = field(default=())
     added_in: tuple[str, ...] = field(default=())
     reached_known: bool = False
+    unscrubbed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as read back from the replica."""
+    """An event as read back from the replica.
+
+    Attributes:
+        change: at which it was first valid; of an event that never was, the one that brought it.
+    """
 
     event_id: str
     type: str
@@ -118,10 +132,13 @@ class FeedEntry:
     """One change of the feed, with the event it is about as it is now.
 
     Attributes:
-        kind: "live", "backfilled", "redaction" or "revalidated".
+        change: its number, which is not that of the event where the event changed again.
+        kind: "live", "backfilled", "redaction", "revalidated" or "invalidated".
+        first: the event became valid with this change and was not before.
         record: the event is one of ours.
         shadowed: another event with the same (sender, uid) counts instead.
         repeat: another event with the same (sender, uid) came before this one.
+        opened: of an event that came from a gap, the newest change when that gap was opened; else 0.
     """
 
     change: int
@@ -130,3 +147,24 @@ class FeedEntry:
     record: bool
     shadowed: bool
     repeat: bool
+    opened: int = 0
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """A part of one room's feed, read at one moment.
+
+    Attributes:
+        reached: everything up to this change is in this page and those before it.
+        more: there may be more after it.
+        gaps: those open at that moment; rows that come after this page fill them.
+        passed: ids of events that were valid within this page and are not now. Should one become valid again, its
+            entry is not a `first` one, and yet news to whoever read this page.
+    """
+
+    entries: tuple[FeedEntry, ...]
+    reached: int
+    more: bool
+    gaps: tuple[GapRow, ...]
+    passed: frozenset[str] = frozenset()

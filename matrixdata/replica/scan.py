@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
-    " e.uid, e.value, e.time, e.change"
+    " e.uid, e.value, e.time, ifnull(e.born, e.change)"
 )
 _PAGE = 5000
 _VALID = "e.record = 1 AND e.row_state = 'valid'"
@@ -25,6 +25,11 @@ _COUNTS = "e.shadowed = 0"
 _COUNTED = (
     "(e.shadowed = 0 OR NOT EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
     " AND o.sender = e.sender AND o.event_id < e.event_id AND o.change <= ?))"
+)
+# Valid at an earlier moment, however often the room's rules were changed and changed back. Few events have such rows.
+WAS_VALID = (
+    "e.born <= ? AND ifnull((SELECT n.kind FROM change n WHERE n.event = e.id AND n.id <= ?"
+    " AND n.kind IN ('revalidated', 'invalidated') ORDER BY n.id DESC LIMIT 1), '') <> 'invalidated'"
 )
 
 
@@ -39,8 +44,8 @@ class Span:
 
     Attributes:
         since, until: record time in microseconds since 1970 UTC, from inclusive, to exclusive.
-        after: leave out what this change and earlier ones brought.
-        as_of: leave out what later changes brought.
+        after: leave out what was valid by this change.
+        as_of: leave out what was not valid at this change.
         past: leave out what stands at this position of the timeline and before it.
         by_time: order by record time instead of by the timeline.
         newest_first: reverse the order.
@@ -61,8 +66,8 @@ def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple
     bounds = (
         ("e.time >= ?", span.since),
         ("e.time < ?", span.until),
-        ("e.change > ?", span.after),
-        ("e.change <= ?", span.as_of),
+        ("e.born > ?", span.after),
+        (WAS_VALID, span.as_of),
         (_COUNTED, span.as_of),
         ("e.position > ?", span.past),
     )
@@ -70,14 +75,14 @@ def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple
     for test, bound in bounds:
         if bound is not None:
             tests.append(test)
-            parameters.append(bound)
+            parameters += [bound] * test.count("?")
     if where is not None:
         tests.append(f"({where.sql})")
         parameters += where.parameters
     direction = "DESC" if span.newest_first else "ASC"
     order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
     query = (
-        "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.change, e.position FROM event e"  # noqa: S608  constants and ? marks
+        "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.born, e.position FROM event e"  # noqa: S608  constants and ? marks
         " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
         f"{' AND '.join(tests)} ORDER BY {order}"
     )

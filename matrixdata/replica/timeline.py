@@ -1,4 +1,4 @@
-"""SQL of one room's timeline: placing events, gaps, duplicates, redactions. Runs inside a transaction.
+"""SQL of one room's timeline: placing events, gaps, duplicates. Runs inside a transaction.
 
 Positions order a room's events as its server told them. New events go after the newest. Where events are
 missing, a block of positions is left free and a gap row keeps the place; what is fetched later is put in
@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.replica.inserting import insert
+from matrixdata.replica.redaction import is_redacted, redact_state
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
     from matrixdata.replica.rows import EventRow, StateRow
 
-# Room for 4 billion events in each gap, and for 2 billion gaps, in 64-bit positions.
-_BLOCK = 1 << 32
-# State of which a redaction leaves what the room's rules need (room versions, "Redactions"); it stays current.
-_PROTECTED = "'m.room.create', 'm.room.member', 'm.room.join_rules', 'm.room.power_levels', 'm.room.history_visibility'"
-_INSERT = """
-    INSERT INTO event (room, position, event_id, type, state_key, sender, origin_time, content, record,
-                       row_state, problems, uid, schema, value, time, change)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+# In 64-bit positions: room for 65,535 late events between any two neighbours, for 268 million events in each gap,
+# and for half a million gaps.
+STEP = 1 << 16
+_BLOCK = 1 << 44
 
 
 def room_key(c: sqlite3.Connection, room_id: str) -> int:
@@ -61,12 +59,12 @@ def append(
     if opened:
         position += _BLOCK
         # Without a token of its own the gap is filled from the newest event backwards.
-        _open_gap(c, room, lower=newest, upper=position + 1, token=prev_batch or "")
-    for row in new:
-        position += 1
-        insert(c, room, position, row, kind="live")
-    if new or opened:
-        c.execute("UPDATE room SET newest = ? WHERE id = ?", (position, room))
+        _open_gap(c, room, lower=newest, upper=position + STEP, token=prev_batch or "")
+    placed = [(position + n * STEP, row) for n, row in enumerate(new, start=1)]
+    if placed or opened:
+        newest = placed[-1][0] if placed else position
+        c.execute("UPDATE room SET newest = ? WHERE id = ?", (newest, room))
+    insert(c, room, placed, kind="live")
     return [*older, *new]
 
 
@@ -87,8 +85,8 @@ def _put_into_gaps(
         if gap is None or after is None:
             after = None
             continue
-        after -= 1
-        insert(c, room, after, row, kind="backfilled", opened=gap[1])
+        after -= STEP
+        insert(c, room, [(after, row)], kind="backfilled", opened=gap[1])
         c.execute("UPDATE gap SET upper = ? WHERE id = ?", (after, gap[0]))
         placed.append(row)
     return placed
@@ -127,9 +125,9 @@ def fill(
         # The page goes on past this gap and into the next one, where the rest of it belongs.
         rows = rows[: next(n for n, row in enumerate(rows) if row.event_id in below)]
     new = _without_repeats(row for row in rows if row.event_id not in have)
-    for row in new:
-        upper -= 1
-        insert(c, room, upper, row, kind="backfilled", opened=0 if lower is None else opened)
+    placed = [(upper - n * STEP, row) for n, row in enumerate(new, start=1)]
+    insert(c, room, placed, kind="backfilled", opened=0 if lower is None else opened)
+    upper -= len(new) * STEP
     closed = token is None or bool(below)
     if closed:
         c.execute("DELETE FROM gap WHERE id = ?", (gap_id,))
@@ -152,81 +150,16 @@ def _has_gap_below(c: sqlite3.Connection, room: int, lower: int) -> bool:
     return c.execute(query, (room, lower)).fetchone() is not None
 
 
-def insert(
-    c: sqlite3.Connection, room: int, position: int, row: EventRow, *, kind: str, opened: int = 0
-) -> None:
-    """Store one event not known before, its change row, and what it does to others."""
-    change = c.execute(
-        "INSERT INTO change (room, event, kind, opened) VALUES (?, 0, ?, ?)", (room, kind, opened)
-    ).lastrowid
-    key = c.execute(
-        _INSERT,
-        (
-            *(
-                room,
-                position,
-                row.event_id,
-                row.type,
-                row.state_key,
-                row.sender,
-                row.origin_time,
-                row.content,
-            ),
-            *(row.record, row.row_state, row.problems, row.uid, row.schema, row.value, row.time, change),
-        ),
-    ).lastrowid
-    c.execute("UPDATE change SET event = ? WHERE id = ?", (key, change))
-    if row.uid is not None:
-        choose_winner(c, room, row.sender, row.uid)
-    if row.redacts:
-        redact(c, room, row.redacts)
-    if c.execute("DELETE FROM redaction WHERE room = ? AND event_id = ?", (room, row.event_id)).rowcount:
-        redact(c, room, row.event_id)
-
-
-def choose_winner(c: sqlite3.Connection, room: int, sender: str, uid: str) -> None:
-    """Of all events with one (sender, uid), the smallest event id counts, in whatever order they came."""
-    found = c.execute(
-        "SELECT id FROM event WHERE room = ? AND uid = ? AND sender = ? ORDER BY event_id",
-        (room, uid, sender),
-    ).fetchall()
-    if len(found) > 1:
-        c.executemany(
-            "UPDATE event SET shadowed = ? WHERE id = ?",
-            [(int(n > 0), key) for n, (key,) in enumerate(found)],
-        )
-    elif found:
-        c.execute("UPDATE event SET shadowed = 0 WHERE id = ?", found[0])
-
-
-def redact(c: sqlite3.Connection, room: int, event_id: str) -> None:
-    """Remove an event's content for good, now or when it comes; the row stays as a tombstone."""
-    if event_id not in known(c, [event_id]):
-        c.execute("INSERT OR IGNORE INTO redaction VALUES (?, ?)", (room, event_id))
-    c.execute(
-        f"UPDATE state SET content = x'7B7D' WHERE room = ? AND event_id = ? AND type NOT IN ({_PROTECTED})",  # noqa: S608  constants
-        (room, event_id),
-    )
-    found = c.execute(
-        "SELECT id, sender, uid FROM event WHERE room = ? AND event_id = ? AND row_state <> 'redacted'",
-        (room, event_id),
-    ).fetchone()
-    if found is None:
-        return
-    key, sender, uid = found
-    c.execute(
-        "UPDATE event SET content = NULL, value = NULL, problems = NULL, uid = NULL, schema = NULL, shadowed = 0,"
-        " row_state = 'redacted' WHERE id = ?",
-        (key,),
-    )
-    c.execute("INSERT INTO change (room, event, kind) VALUES (?, ?, 'redaction')", (room, key))
-    if uid is not None:
-        choose_winner(c, room, sender, uid)
-
-
 def set_state(c: sqlite3.Connection, room: int, rows: Sequence[StateRow]) -> None:
     """Make state events current, in the order given."""
     c.executemany(
-        "REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(room, r.type, r.state_key, r.event_id, r.sender, r.origin_time, r.content) for r in rows],
+        "REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (room, r.type, r.state_key, r.event_id, r.sender, r.origin_time, r.content, r.redacted)
+            for r in rows
+        ],
     )
+    for row in rows:
+        # A response from before a redaction, answered or replayed after it, must not bring the content back.
+        if is_redacted(c, room, row.event_id):
+            redact_state(c, room, row.event_id)

@@ -262,3 +262,42 @@ def test_schemas_and_records_of_a_plain_room_need_no_schema(server):
     collection = client.collection(room_id)
     assert [record.uid for record in collection.query()] == ["a"]
     assert len(collection.invalid()) == 1
+
+
+def test_what_becomes_valid_later_enters_no_frozen_result_and_comes_to_a_subscription_once(pair, raw, named):
+    other = {"type": "object", "required": ["pressure"]}
+    waiting = {"v": 1, "uid": "w", "schema": schema_hash(json.dumps(other)), "value": {"pressure": 1000}}
+
+    def as_of(position):
+        return [record.uid for record in pair.theirs.query(as_of=position)]
+
+    with pair.theirs.subscribe() as sub, pair.theirs.subscribe(start=md.Position(0)) as slow:
+        raw.send(pair.room_id, waiting)
+        raw.send(pair.room_id, good(named, 1))
+        before = sub.get(timeout=10).position
+        assert as_of(before) == ["u1"]
+        schema_event(raw, pair, "2", other)
+        valid = sub.get(timeout=10)
+        assert (valid.uid, as_of(before), as_of(valid.position)) == ("w", ["u1"], ["w", "u1"])
+        assert [record.uid for record in pair.theirs.query(since=before)] == ["w"]
+        # The schema goes, and the record with it; when it comes back, nobody hears of the record again.
+        schema_event(raw, pair, "2", {"type": "object"})
+        raw.send(pair.room_id, good(named, 2))
+        between = sub.get(timeout=10)
+        assert (between.uid, as_of(between.position)) == ("u2", ["u1", "u2"])
+        assert slow.get(timeout=10).uid == "u1"  # it reads past `w` at a time when that is not valid
+        assert slow.get(timeout=10).uid == "u2"
+        schema_event(raw, pair, "2", other)
+        wait_until(lambda: pair.theirs.query(timeout=10).count() == 3)
+        raw.send(pair.room_id, good(named, 3))
+        assert sub.get(timeout=10).uid == "u3"
+        assert [slow.get(timeout=10).uid for _ in range(2)] == ["w", "u3"]
+    assert [as_of(each) for each in (before, valid.position, between.position)] == [
+        ["u1"],
+        ["w", "u1"],
+        ["u1", "u2"],
+    ]
+    with pair.theirs.subscribe(start=md.Position(0)) as late:
+        assert sorted(late.get(timeout=10).uid for _ in range(4)) == ["u1", "u2", "u3", "w"]
+        with pytest.raises(TimeoutError):
+            late.get(timeout=0.1)

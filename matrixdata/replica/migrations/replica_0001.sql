@@ -36,7 +36,8 @@ CREATE TABLE event (
     value        BLOB,               -- the record's value as JSON text
     time         INTEGER,            -- the record's time, microseconds since 1970 UTC
     shadowed     INTEGER NOT NULL DEFAULT 0,   -- 1: another event with the same (sender, uid) counts instead
-    change       INTEGER NOT NULL    -- the change that brought it
+    change       INTEGER NOT NULL,   -- the change that brought it
+    born         INTEGER             -- the change at which it was first valid: what is read as of an earlier one lacks it
 ) STRICT;
 CREATE UNIQUE INDEX event_position ON event (room, position);
 CREATE INDEX event_time ON event (room, time) WHERE record = 1 AND row_state = 'valid' AND shadowed = 0;
@@ -47,7 +48,7 @@ CREATE TABLE change (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     room    INTEGER NOT NULL,
     event   INTEGER NOT NULL,
-    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated')),
+    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated', 'invalidated')),
     opened  INTEGER NOT NULL DEFAULT 0   -- backfilled: the last change before the gap it fills was opened
 ) STRICT;
 CREATE INDEX change_room ON change (room, id);
@@ -71,6 +72,7 @@ CREATE TABLE state (
     sender       TEXT NOT NULL,
     origin_time  INTEGER NOT NULL,
     content      BLOB NOT NULL,
+    redacted     INTEGER NOT NULL,   -- 1: of the content only what the room's rules need is left
     PRIMARY KEY (room, type, state_key)
 ) STRICT, WITHOUT ROWID;
 -- Redactions met before what they redact, as when older history is fetched later.
@@ -81,4 +83,4 @@ CREATE TABLE redaction (
 ) STRICT, WITHOUT ROWID;
 
 -- Whether an event changed again after it came: few do.
-CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated');
+CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated', 'invalidated');

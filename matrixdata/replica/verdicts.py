@@ -1,0 +1,44 @@
+"""Verdicts on rows already here, computed anew: late schemas, late keys. Inside a transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matrixdata.replica.winners import choose_winner
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from matrixdata.replica.rows import EventRow
+
+
+def rejudge(c: sqlite3.Connection, room: int, rows: Sequence[EventRow]) -> None:
+    """Store the verdicts that differ from what is stored; a row that is redacted meanwhile stays so."""
+    for row in rows:
+        _rejudge(c, room, row)
+
+
+def _rejudge(c: sqlite3.Connection, room: int, row: EventRow) -> None:
+    found = c.execute(
+        "SELECT id, row_state, time FROM event WHERE event_id = ? AND row_state <> 'redacted'",
+        (row.event_id,),
+    ).fetchone()
+    if found is None or (found[1] == row.row_state and found[2] == row.time):
+        return
+    c.execute(
+        "UPDATE event SET row_state = ?, problems = ?, uid = ?, schema = ?, value = ?, time = ? WHERE id = ?",
+        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, found[0]),
+    )
+    if found[1] != row.row_state:
+        _note(c, room, found[0], valid=row.row_state == "valid")
+    if row.uid is not None:
+        choose_winner(c, room, row.sender, row.uid)
+
+
+def _note(c: sqlite3.Connection, room: int, key: int, *, valid: bool) -> None:
+    """Tell the feed. What becomes valid for the first time is born now: readers as of earlier must not meet it."""
+    kind = "revalidated" if valid else "invalidated"
+    change = c.execute("INSERT INTO change (room, event, kind) VALUES (?, ?, ?)", (room, key, kind)).lastrowid
+    if valid:
+        c.execute("UPDATE event SET born = ? WHERE id = ? AND born IS NULL", (change, key))
