@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from matrixdata.connect.local import LocalServer as LocalServer
     from matrixdata.errors import ClientClosed as ClientClosed
     from matrixdata.errors import Conflict as Conflict
+    from matrixdata.errors import CursorLocked as CursorLocked
+    from matrixdata.errors import FellBehind as FellBehind
     from matrixdata.errors import ForkedClient as ForkedClient
     from matrixdata.errors import Incomplete as Incomplete
     from matrixdata.errors import IncompleteWarning as IncompleteWarning
@@ -57,11 +59,18 @@ if TYPE_CHECKING:
     from matrixdata.errors import TooLarge as TooLarge
     from matrixdata.errors import Unknown as Unknown
     from matrixdata.errors import Unsupported as Unsupported
+    from matrixdata.model import CaughtUp as CaughtUp
     from matrixdata.model import Completeness as Completeness
+    from matrixdata.model import Dropped as Dropped
+    from matrixdata.model import Gap as Gap
+    from matrixdata.model import GapFilled as GapFilled
+    from matrixdata.model import Invalid as Invalid
     from matrixdata.model import InvalidRecord as InvalidRecord
     from matrixdata.model import Position as Position
     from matrixdata.model import Problem as Problem
+    from matrixdata.model import Reconnected as Reconnected
     from matrixdata.model import Record as Record
+    from matrixdata.model import Redacted as Redacted
     from matrixdata.model import RowState as RowState
     from matrixdata.validation import ValidationReport as ValidationReport
 
@@ -80,12 +89,15 @@ _HOMES = {
     ),
     "connect.local": ("LocalServer",),
     "errors": (
-        "ClientClosed", "Conflict", "ForkedClient", "Incomplete", "IncompleteWarning", "LoggedOut",
-        "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid", "Rejected",
-        "RoomLeft", "SchemaError", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
+        "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete", "IncompleteWarning",
+        "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid",
+        "Rejected", "RoomLeft", "SchemaError", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
         "Unknown", "Unsupported",
     ),
-    "model": ("Completeness", "InvalidRecord", "Position", "Problem", "Record", "RowState"),
+    "model": (
+        "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",
+        "Problem", "Reconnected", "Record", "Redacted", "RowState",
+    ),
     "validation": ("ValidationReport",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -17,10 +17,12 @@ MatrixDataError
 ├── KeyMissing             no key to decrypt with
 ├── DeviceUntrusted        a recipient's device needs a human's decision
 ├── StoreLocked            another process holds this store
+│   └── CursorLocked       another subscription holds this cursor
 ├── StoreCorrupt           a store file is damaged
 ├── StoreFull              no room on the disk
 ├── Conflict               the same key or uid already stands for something else
 ├── Incomplete             a query asked for completeness and there are gaps
+├── FellBehind             a subscription with overflow="error" did not keep up
 ├── ClientClosed           the client or subscription is closed
 │   └── ForkedClient       a client was carried over a fork
 └── Unsupported            the server, the platform or this installation lacks a feature
@@ -179,6 +181,19 @@ class StoreLocked(MatrixDataError):
         )
 
 
+class CursorLocked(StoreLocked):
+    """Another subscription goes by this cursor. `pid` is its process where known, else 0."""
+
+    def __init__(self, path: str, cursor: str, *, pid: int = 0, here: bool = False) -> None:
+        self.path, self.pid, self.cursor = path, pid, cursor
+        holder = "this process" if here else f"process {pid}" if pid else "another process"
+        MatrixDataError.__init__(
+            self,
+            f"a subscription of {holder} already uses the cursor {cursor!r} of this collection. "
+            "Leave its with block first, or use another cursor name: each keeps its own place.",
+        )
+
+
 class StoreCorrupt(MatrixDataError):
     """A store file is damaged or is not ours. The message names the file and what can be rebuilt."""
 
@@ -201,6 +216,17 @@ class Incomplete(MatrixDataError):
 
 class IncompleteWarning(UserWarning):
     """A result lacks rows; the message counts them and says what would mend it."""
+
+
+class FellBehind(MatrixDataError):
+    """A subscription with overflow="error" ended: `behind` items were waiting, and `buffer` are allowed."""
+
+    def __init__(self, behind: int, buffer: int) -> None:
+        self.behind, self.buffer = behind, buffer
+        super().__init__(
+            f"this subscription fell behind: {behind:,} items wait and buffer={buffer:,} are allowed. They are in "
+            'the replica: subscribe again from the last position with a larger buffer, or with overflow="block".'
+        )
 
 
 class ClientClosed(MatrixDataError):

@@ -30,7 +30,7 @@ from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import parse_context_state, parse_state
-from matrixdata.receiving import AsyncSubscription, Start, SyncProgress
+from matrixdata.receiving import AsyncSubscription, Overflow, Start, SyncProgress, Wanted
 from matrixdata.receiving.pipeline import state_rows
 from matrixdata.receiving.records import invalid_record, microseconds
 from matrixdata.replica.rows import RoomChange
@@ -231,17 +231,28 @@ class AsyncCollection:
             await self._services.freshness.follow(self._room_id, timeout=timeout)
 
     # -- reading ----------------------------------------------------------------------------------------
-    def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> AsyncSubscription:
-        """Records as they are committed; use it in a with block, which is entered once live.
+    def subscribe(
+        self,
+        *,
+        start: Start = "new",
+        cursor: str | None = None,
+        buffer: int = 500,
+        overflow: Overflow = "block",
+    ) -> AsyncSubscription:
+        """Records as they are committed; use it in a with block, which is entered once live. See docs/subscribe.md.
 
         Args:
             start: "new", "all" (what is there, then what comes), a Position, or an aware datetime (by record
                 time).
             cursor: a name under which to remember how far this subscription got; the next one of that name
-                goes on there, and `start` counts only the first time.
+                goes on there, and `start` counts only the first time. One subscription at a time may use it.
+            buffer: records held ready in memory, at most.
+            overflow: when more than that wait: "block" leaves them in the replica until they are asked for,
+                "drop_oldest" skips to the newest `buffer`, "error" ends the subscription with FellBehind.
         """
         self._services.check()
-        return AsyncSubscription(self._services.sources, self._room_id, start=start, cursor=cursor)
+        wanted = Wanted(self._room_id, start, cursor=cursor, buffer=buffer, overflow=overflow)
+        return AsyncSubscription(self._services.sources, wanted)
 
     def query(
         self,

@@ -44,4 +44,4 @@ class Services:
     @property
     def sources(self) -> Sources:
         """What subscriptions read from."""
-        return Sources(self.rooms, self.account, self.feed, self.freshness, self.replica)
+        return Sources(self.rooms, self.account, self.feed, self.freshness, self.replica, self.user_id)

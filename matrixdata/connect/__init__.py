@@ -3,7 +3,8 @@
 from matrixdata.connect.blocking import Client, Collection, Invite
 from matrixdata.connect.connecting import connect, connect_async
 from matrixdata.connect.paths import default_profile, set_default_profile
-from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
+from matrixdata.connect.reading import Outbox, Query, Receipt, Table
+from matrixdata.connect.subscribing import Subscription
 
 __all__ = [
     "Client",

@@ -16,10 +16,11 @@ from matrixdata.collection.progress import Progress
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query_spec import Moment, OnIncomplete
 from matrixdata.connect.progress import QueryBar, publishing_bar, syncing_bar
-from matrixdata.connect.reading import Outbox, Query, Receipt, Subscription, Table
+from matrixdata.connect.reading import Outbox, Query, Receipt, Table
+from matrixdata.connect.subscribing import Subscription
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.listing import Listing
-from matrixdata.receiving import Start, SyncProgress
+from matrixdata.receiving import Overflow, Start, SyncProgress
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -111,9 +112,17 @@ class Collection:
                 progress=told,
             )
 
-    def subscribe(self, *, start: Start = "new", cursor: str | None = None) -> Subscription:
+    def subscribe(
+        self,
+        *,
+        start: Start = "new",
+        cursor: str | None = None,
+        buffer: int = 500,
+        overflow: Overflow = "block",
+    ) -> Subscription:
         """Records as they are committed; see AsyncCollection.subscribe."""
-        return Subscription(self._portal, self._collection.subscribe(start=start, cursor=cursor))
+        opened = self._collection.subscribe(start=start, cursor=cursor, buffer=buffer, overflow=overflow)
+        return Subscription(self._portal, opened)
 
     def query(
         self,

@@ -75,6 +75,10 @@ class Portal:
             future.cancel()
             raise
 
+    def check(self) -> None:
+        """Raise what `call` would raise for a client that cannot be used any more."""
+        self._usable()
+
     def _usable(self) -> BlockingPortal:
         if os.getpid() != self._pid:
             raise ForkedClient(

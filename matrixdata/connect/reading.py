@@ -1,11 +1,10 @@
-"""The blocking faces of what reads and waits: receipts, subscriptions, queries, tables, the outbox.
+"""The blocking faces of what reads and waits: receipts, queries, tables, the outbox.
 
 One line a method; a test compares every signature with the async one's.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
@@ -19,13 +18,11 @@ from matrixdata.collection import (
     StateEvent,
 )
 from matrixdata.model import JSON, Completeness, Record
-from matrixdata.receiving import AsyncSubscription
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import TracebackType
 
     import pandas as pd
     import polars as pl
@@ -77,61 +74,6 @@ class Receipt:
     def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
         """Wait until the record got that far, or was refused, or `timeout` seconds passed."""
         return self._portal.call(self._receipt.wait, until, timeout=timeout)
-
-
-class Subscription:
-    """Records as they are committed; see AsyncSubscription."""
-
-    def __init__(self, portal: Portal, subscription: AsyncSubscription) -> None:
-        self._portal = portal
-        self._subscription = subscription
-        self._taken: deque[Record] = deque()
-
-    def __repr__(self) -> str:
-        return repr(self._subscription)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether a named cursor keeps how far it got."""
-        return self._subscription.remembers
-
-    def __enter__(self) -> Subscription:
-        """Return once live."""
-        self._portal.call(self._subscription.__aenter__)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave; a named cursor remembers the last record taken, unless its handling raised."""
-        self._portal.call(self._subscription.__aexit__, kind, error, trace)
-
-    def __iter__(self) -> Subscription:
-        """Iterate over records; the end always has a reason, which is raised."""
-        return self
-
-    def __next__(self) -> Record:
-        """The next record, waiting for it as long as it takes."""
-        if self._subscription.remembers:
-            # One by one, so that the cursor knows which of them were really handed out.
-            return self._portal.call(self._subscription.get)
-        if not self._taken:
-            self._taken.extend(self._portal.call(self._subscription.take))
-        return self._taken.popleft()
-
-    def get(self, *, timeout: float | None = None) -> Record:
-        """The next record; TimeoutError when none came within `timeout` seconds."""
-        if self._taken:
-            return self._taken.popleft()
-        return self._portal.call(self._subscription.get, timeout=timeout)
-
-    def take(self) -> list[Record]:
-        """Every record that is ready, waiting until there is at least one; never empty."""
-        if self._taken:
-            taken = list(self._taken)
-            self._taken.clear()
-            return taken
-        return self._portal.call(self._subscription.take)
 
 
 class Query:

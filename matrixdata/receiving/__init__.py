@@ -1,19 +1,24 @@
 """The flow in: from a sync response to committed rows and woken subscribers."""
 
+from matrixdata.receiving.arrivals import Overflow, Wanted
 from matrixdata.receiving.backfill import Backfill, SyncProgress
+from matrixdata.receiving.beginning import Sources, Start
 from matrixdata.receiving.feed import Feed
 from matrixdata.receiving.freshness import Freshness
 from matrixdata.receiving.intake import Intake
 from matrixdata.receiving.sources import SlidingSource, Source, V2Source
-from matrixdata.receiving.subscription import AsyncSubscription, Sources, Start
+from matrixdata.receiving.stream import AsyncStream
+from matrixdata.receiving.subscription import AsyncSubscription
 from matrixdata.receiving.syncing import SyncLoop
 
 __all__ = [
+    "AsyncStream",
     "AsyncSubscription",
     "Backfill",
     "Feed",
     "Freshness",
     "Intake",
+    "Overflow",
     "SlidingSource",
     "Source",
     "Sources",
@@ -21,4 +26,5 @@ __all__ = [
     "SyncLoop",
     "SyncProgress",
     "V2Source",
+    "Wanted",
 ]

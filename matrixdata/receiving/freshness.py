@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from matrixdata.receiving.backfill import Backfill, SyncProgress
     from matrixdata.receiving.feed import Feed
+    from matrixdata.receiving.outages import Outages
     from matrixdata.receiving.syncing import SyncLoop
     from matrixdata.replica.rooms import Rooms
     from matrixdata.transport.caller import Caller
@@ -34,6 +35,15 @@ class Freshness:
         """Raise why syncing ended, if it did."""
         if self._loop.fatal is not None:
             raise self._loop.fatal
+
+    @property
+    def outages(self) -> Outages:
+        """Outages of the server that are over."""
+        return self._loop.outages
+
+    def in_step(self, room_id: str) -> bool:
+        """Whether the room is followed and the server answered at the last attempt."""
+        return room_id in self._loop.live and self._loop.failing is None
 
     async def follow(self, room_id: str, *, timeout: float | None = None) -> bool:
         """Keep the room in step from now on, its past completed in the background; True once it is live."""

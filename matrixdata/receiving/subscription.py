@@ -1,128 +1,62 @@
-"""Subscriptions: read the change feed from a cursor of their own, so a slow one is late, never lossy."""
+"""AsyncSubscription: the records of one collection as they are committed. Checks and delegates."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
-import anyio
-import msgspec
+import anyio.to_thread
 
-from matrixdata.errors import ClientClosed, MatrixDataError, RoomLeft
-from matrixdata.model import Position, Record
-from matrixdata.receiving.records import microseconds, moment, stored_record
-from matrixdata.replica.account import Cursor
-from matrixdata.replica.scan import Span
+from matrixdata.receiving.arrivals import Arrivals, Wanted
+from matrixdata.receiving.arrow import record_batch
+from matrixdata.receiving.stream import AsyncStream
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
-    from matrixdata.receiving.feed import Feed
-    from matrixdata.receiving.freshness import Freshness
-    from matrixdata.replica.account import Account
-    from matrixdata.replica.rooms import Rooms
-    from matrixdata.replica.rows import FeedEntry
+    import pyarrow as pa
 
-Start = Literal["new", "all"] | Position | datetime
-_PAGE = 500
-# Below every position: they fall by one for each event of the past, and no room has so many.
-_BEFORE_ALL = -(2**62)
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What a subscription reads from."""
-
-    rooms: Rooms
-    account: Account
-    feed: Feed
-    freshness: Freshness
-    replica: str
+    from matrixdata.model import Notice, Record
+    from matrixdata.receiving.beginning import Sources
 
 
 class AsyncSubscription:
     """Records of one collection as they are committed; an async context manager and iterator.
 
-    Entering returns once live: what is published after that is delivered. Delivery is at least once, with
-    a stable `record.uid`; within one subscription each record comes once.
+    Entering returns once live: what is published after that is delivered. Within one subscription each record
+    comes once; with a named cursor, delivery is at least once over restarts, with a stable `record.uid`. A
+    record counts as handled when the next one (or the next batch) is asked for, or the block is left without an
+    exception; that is on disk a quarter of a second later at the latest, or when nothing more is ready.
     """
 
-    def __init__(self, sources: Sources, room_id: str, *, start: Start, cursor: str | None) -> None:
-        if not isinstance(start, (Position, datetime)) and start not in {"new", "all"}:
-            raise ValueError(f'start={start!r}; it takes "new", "all", a Position or an aware datetime')
-        if isinstance(start, datetime):
-            microseconds(start)  # a naive datetime raises here, at the call, not later in a loop
-        self._sources = sources
-        self._room_id = room_id
-        self._start = start
-        self._cursor_name = cursor
-        # Each with how far one has read once it is handed out.
-        self._ready: deque[tuple[Cursor, Record]] = deque()
-        self._at = Cursor(sources.replica, 0)
-        self._saved: Cursor | None = None
-        self._after = 0
-        self._past: tuple[Span, int] | None = None
-        self._passed: set[str] = set()
-        self._open = False
+    def __init__(self, sources: Sources, wanted: Wanted) -> None:
+        self.arrivals = Arrivals(sources, wanted)
 
     def __repr__(self) -> str:
-        state = "open" if self._open else "closed"
-        return f"<Subscription {state} {self._room_id} start={self._start!r}>"
+        state, wanted = "open" if self.arrivals.open else "closed", self.arrivals.wanted
+        return f"<Subscription {state} {wanted.room_id} start={wanted.start!r}>"
 
     @property
-    def remembers(self) -> bool:
-        """Whether a named cursor keeps how far it got."""
-        return self._cursor_name is not None
+    def dropped(self) -> int:
+        """How many items overflow="drop_oldest" has left out so far."""
+        return self.arrivals.hand.dropped
 
     # -- entering and leaving ---------------------------------------------------------------------------
     async def __aenter__(self) -> AsyncSubscription:
-        """Return once live."""
-        await self._sources.freshness.follow(self._room_id)
-        await self._sources.freshness.catch_up(self._room_id, timeout=10)
-        saved = None
-        if self._cursor_name is not None:
-            saved = await self._sources.account.cursor(self._room_id, self._cursor_name)
-        resumed = saved if saved is not None and saved.replica == self._sources.replica else None
-        saved = resumed or await self._begin()
-        self._at, self._after = saved, saved.change
-        # What was not valid where it begins is news when it is again, except to those who want what is new.
-        begins = resumed is None and self._start == "new"
-        passed = frozenset() if begins else await self._sources.rooms.passed(self._room_id, saved.change)
-        self._passed = set(passed)
-        if saved.position is not None:
-            self._past = Span(since=saved.from_time, as_of=saved.change), saved.position
-        await self._save()
-        self._open = True
+        """Return once live.
+
+        Raises:
+            CursorLocked: another subscription, here or in another process, goes by this cursor.
+        """
+        await self.arrivals.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave; a named cursor remembers the last record taken, unless its handling raised."""
-        self._open = False
-        if kind is None:
-            await self._save()
-
-    async def _begin(self) -> Cursor:
-        """Where `start` says to begin."""
-        here = self._sources.replica
-        if isinstance(self._start, Position):
-            if self._start.replica not in {"", here}:
-                raise MatrixDataError(
-                    "this position was taken in a replica that has been rebuilt since; use a datetime, "
-                    'or start="all" and skip what you know by record.uid'
-                )
-            return Cursor(here, self._start.change, since=self._start.change)
-        if self._start == "new":
-            newest = await self._sources.rooms.newest_change()
-            return Cursor(here, newest, since=newest)
-        from_time = microseconds(self._start) if isinstance(self._start, datetime) else None
-        back_to = from_time // 1000 if from_time is not None else None
-        await self._sources.freshness.complete(self._room_id, back_to=back_to)
-        newest = await self._sources.rooms.newest_change()
-        return Cursor(here, newest, position=_BEFORE_ALL, from_time=from_time)
+        await self.arrivals.leave(handled=kind is None)
 
     # -- reading ----------------------------------------------------------------------------------------
     def __aiter__(self) -> AsyncSubscription:
@@ -131,12 +65,7 @@ class AsyncSubscription:
 
     async def __anext__(self) -> Record:
         """The next record, waiting for it as long as it takes."""
-        if not self._open:
-            raise StopAsyncIteration
-        while not self._ready:
-            await self._fetch()
-        self._at, record = self._ready.popleft()
-        return record
+        return await self.get()
 
     async def get(self, *, timeout: float | None = None) -> Record:
         """The next record.
@@ -144,92 +73,58 @@ class AsyncSubscription:
         Raises:
             TimeoutError: none came within `timeout` seconds; the subscription goes on.
         """
-        if not self._open:
-            raise ClientClosed("this subscription is not open; use it in a with block")
-        with anyio.fail_after(timeout):
-            return await self.__anext__()
+        await self.arrivals.ready(records_only=True, timeout=timeout)
+        return self.arrivals.hand.give(records_only=True)  # type: ignore[return-value]  # records only
 
     async def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
-        taken = [await self.__anext__()]
-        while self._ready:
-            self._at, record = self._ready.popleft()
-            taken.append(record)
-        return taken
+        await self.arrivals.ready(records_only=True)
+        return self.arrivals.hand.give_records(self.arrivals.hand.waiting())
 
-    async def _fetch(self) -> None:
-        """Put at least one record into `_ready`, or wait and return.
+    def events(self, *, timeout: float | None = None) -> AsyncIterator[Record | Notice]:
+        """Records, and between them what is to be known of the stream: an endless iterator.
 
-        What was read is put there in one step: a cancellation in between would hand it out twice or not at all.
+        `CaughtUp`, `Gap`, `GapFilled`, `Reconnected`, `Invalid`, `Redacted` and `Dropped` come where they
+        belong, from the first call of this method on; plain iteration leaves them out.
+
+        Args:
+            timeout: seconds to wait for each item; then TimeoutError, after which it can be asked again.
         """
-        await self._save()
-        if self._past is not None:
-            await self._fetch_past(*self._past)
-            return
-        changed = self._sources.feed.watch()
-        page = await self._sources.rooms.feed(
-            self._room_id, after=self._after, since=self._at.since, most=_PAGE
-        )
-        found = [
-            (replace(self._at, change=entry.change), record)
-            for entry in page.entries
-            if (record := await self._record(entry))
-        ]
-        self._passed.update(page.passed)
-        self._ready.extend(found)
-        moved, self._after = page.reached > self._after, page.reached
-        if not found:
-            self._at = replace(self._at, change=page.reached)
-            if not moved:
-                await self._check_end()
-                await changed.wait()
+        self.arrivals.tell()
 
-    async def _fetch_past(self, span: Span, past: int) -> None:
-        """What was there before, in the timeline's order."""
-        page = await self._sources.rooms.scan(self._room_id).page(span, past=past, most=_PAGE)
-        self._ready.extend(
-            (
-                replace(self._at, position=position),
-                Record(
-                    value=msgspec.json.decode(value),
-                    event_id=event_id,
-                    sender=sender,
-                    time=moment(time),
-                    position=Position(change, self._sources.replica),
-                    uid=uid,
-                ),
-            )
-            for event_id, sender, uid, value, time, change, position in page
-        )
-        if page:
-            self._past = span, page[-1][-1]
-        else:
-            self._past, self._at = None, replace(self._at, position=None, from_time=None)
+        async def following() -> Record | Notice:
+            await self.arrivals.ready(records_only=False, timeout=timeout)
+            return self.arrivals.hand.give(records_only=False)
 
-    async def _record(self, entry: FeedEntry) -> Record | None:
-        if not entry.record or entry.repeat or entry.kind == "redaction":
-            return None
-        event = entry.event
-        if not entry.first and event.event_id not in self._passed:
-            return None  # valid again, and delivered when it first was
-        if entry.shadowed:
-            winner = await self._sources.rooms.find(self._room_id, event.sender, event.uid or "")
-            if winner is None or winner.row_state != "valid":
-                return None
-            event = winner
-        record = stored_record(event, self._sources.replica, change=entry.change)
-        late = isinstance(self._start, datetime) and entry.kind == "backfilled" and record.time < self._start
-        return None if late else record
+        return AsyncStream(following)
 
-    async def _check_end(self) -> None:
-        if self._sources.feed.closed:
-            raise ClientClosed("the client was closed, and with it this subscription")
-        self._sources.freshness.check()
-        if await self._sources.rooms.membership(self._room_id) in {"leave", "ban"}:
-            raise RoomLeft(self._room_id)
+    def batches(
+        self, size: int = 1000, *, linger: float = 1.0, meta: bool = False, timeout: float | None = None
+    ) -> AsyncIterator[pa.RecordBatch]:
+        """Records as Arrow record batches, an endless iterator (extra: data).
 
-    async def _save(self) -> None:
-        """Remember how far a named subscription got: everything handed out before the next is asked for."""
-        if self._cursor_name is not None and self._at != self._saved:
-            await self._sources.account.save_cursor(self._room_id, self._cursor_name, self._at)
-            self._saved = self._at
+        A batch counts as handled when the next is asked for. With a schema its columns and types are those of
+        `query().to_arrow()`; without one, each batch has those of its own records.
+
+        Args:
+            size: rows of a batch, at most.
+            linger: seconds to wait for more rows once there is one.
+            meta: add the columns event_id, sender, time (UTC) and row_state.
+            timeout: seconds to wait for the first row of each batch; then TimeoutError.
+
+        Raises:
+            MissingExtra: pyarrow is not installed; when the first batch is asked for.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"size={size!r}; it takes a number of rows, at least 1")
+
+        async def following() -> pa.RecordBatch:
+            schema = await self.arrivals.gather(size, linger, timeout)
+            build = partial(record_batch, self.arrivals.hand.give_records(size), schema, meta=meta)
+            try:
+                return await anyio.to_thread.run_sync(build)
+            except BaseException:
+                self.arrivals.hand.take_back()
+                raise
+
+        return AsyncStream(following)

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import ClientClosed, LoggedOut, MatrixDataError, RateLimited, StoreLocked, Unsupported
+from matrixdata.errors import (
+    ClientClosed,
+    LoggedOut,
+    MatrixDataError,
+    NotSent,
+    RateLimited,
+    StoreLocked,
+    Unknown,
+    Unsupported,
+)
 from matrixdata.model.steps import reached
+from matrixdata.receiving.outages import Outages
 from matrixdata.receiving.sources import TokenRefused
 from matrixdata.transport.caller import Backoff
 
@@ -61,6 +71,7 @@ class SyncLoop:
         self._live: set[str] = set()
         self._changed = anyio.Event()
         self._poll = anyio.CancelScope()
+        self.outages = Outages()
         self.failing: MatrixDataError | None = None
         self.fatal: MatrixDataError | None = None
         self.last_answer: int | None = None
@@ -155,6 +166,9 @@ class SyncLoop:
         if batch is None:
             return
         reached("read.1 received")
+        if isinstance(self.failing, (NotSent, Unknown)):
+            # Before the commit: readers are told of the outage before they get what was missed in it.
+            self.outages.ended(self.last_answer, str(self.failing))
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
         self.failing, self.last_answer = None, self._clock()
         self._live |= wanted & self._wanted

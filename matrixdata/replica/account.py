@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
+    from matrixdata.replica.cursor_leases import CursorLeases
     from matrixdata.replica.database import Database
 
 
@@ -43,8 +44,9 @@ class Cursor:
 class Account:
     """Session, bindings, intents and cursors of one account."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cursor_leases: CursorLeases) -> None:
         self._db = database
+        self.cursor_leases = cursor_leases
 
     # -- session ----------------------------------------------------------------------------------------
     async def session(self) -> Session | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreLocked
@@ -25,6 +26,7 @@ class Lease:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        _leases.add(self)
 
     @property
     def held(self) -> bool:
@@ -67,6 +69,25 @@ class Lease:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = None
+
+    def abandon(self) -> None:
+        """In a forked child: let go of our copy of the file, so that the lock is the parent's alone."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for lease in list(_leases):
+        lease.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child that outlives its parent must not keep the parent's locks.
+    os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _lock(fd: int) -> None:

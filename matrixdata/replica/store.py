@@ -13,6 +13,7 @@ from pathlib import Path
 
 from matrixdata.errors import MatrixDataError
 from matrixdata.replica.account import Account
+from matrixdata.replica.cursor_leases import CursorLeases
 from matrixdata.replica.database import Database
 from matrixdata.replica.lease import Lease
 from matrixdata.replica.outbox import Outbox
@@ -26,7 +27,7 @@ class Store:
         self.directory = private_directory(directory)
         self._account = Database(self.directory / "account.db", kind="account", synchronous="FULL")
         self._replica = Database(self.directory / "replica.db", kind="replica", synchronous="NORMAL")
-        self.account = Account(self._account)
+        self.account = Account(self._account, CursorLeases(self.directory / "cursors"))
         self.outbox = Outbox(self._account)
         self.rooms = Rooms(self._replica)
         self.sync_lease = Lease(self.directory / "sync.lock")
@@ -39,6 +40,7 @@ class Store:
         """Close both databases and free the locks."""
         self.sync_lease.release()
         self.send_lease.release()
+        self.account.cursor_leases.release()
         await self._account.aclose()
         await self._replica.aclose()
 
