@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import zlib
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import msgspec
 from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
 from matrixdata.model.hidden import HiddenBytes
 from matrixdata.model.problem import safe_text
+from matrixdata.transport.body import OneChunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,13 +122,15 @@ class HttpTransport:
 
     async def _exchange(self, request: Request, headers: httpx.Headers) -> tuple[int, bytes, str | None]:
         """Status, body and Retry-After of the answer to one request."""
-        async with self._client.stream(
+        sent = self._client.build_request(
             request.method,
             self._base_url + request.path,
             content=request.body,
             headers=headers,
             timeout=httpx.Timeout(request.timeout, connect=min(10.0, request.timeout), pool=None),
-        ) as response:
+        )
+        sent.stream = OneChunk(request.body or b"")
+        async with aclosing(await self._client.send(sent, stream=True)) as response:
             body = await read_body(response, MAX_BODY_BYTES, hidden=request.secret)
             return response.status_code, body, response.headers.get("Retry-After")
 
