@@ -13,7 +13,7 @@ import threading
 import weakref
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal
@@ -29,6 +29,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CLOSED = "this client is closed; call matrixdata.connect() again"
 _open: weakref.WeakSet[Portal]
+
+
+class _Call(Generic[T]):
+    """One call that can be given up. Not by cancelling its future: if it ends just then, anyio's thread dies of it."""
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._scope: anyio.CancelScope | None = None
+        self._given_up = False
+
+    async def run(self) -> T:
+        with anyio.CancelScope() as self._scope:
+            if self._given_up:
+                self._scope.cancel()
+            return await self._work()
+        raise CancelledError  # nobody waits for it any more
+
+    def cancel(self) -> None:
+        self._given_up = True
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class Portal:
@@ -63,8 +84,9 @@ class Portal:
         portal = self._usable()
         if threading.current_thread() is self._thread:
             raise RuntimeError("a blocking call from inside the client's own thread would wait for itself")
+        under_way = _Call(partial(work, *arguments, **options))
         try:
-            future: Future[T] = portal.start_task_soon(partial(work, *arguments, **options))
+            future: Future[T] = portal.start_task_soon(under_way.run)
         except RuntimeError:  # it stopped since we looked
             raise ClientClosed(_CLOSED) from None
         try:
@@ -72,7 +94,9 @@ class Portal:
         except CancelledError:
             raise ClientClosed("the client was closed while this call was under way") from None
         except BaseException:
-            future.cancel()
+            if not future.done():
+                with contextlib.suppress(RuntimeError):  # it stopped since
+                    portal.start_task_soon(under_way.cancel)
             raise
 
     def check(self) -> None:
