@@ -25,12 +25,12 @@ from matrixdata.collection import (
     Services,
     checked_creation,
 )
-from matrixdata.collection.status import Status, client_html, problem_of
+from matrixdata.collection.status import Status, client_html, measured, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import MalformedResponse, decode
-from matrixdata.publishing import Acceptance, Receipts, Sender
+from matrixdata.publishing import Acceptance, Receipts, Sender, review
 from matrixdata.receiving import (
     Backfill,
     Feed,
@@ -41,7 +41,6 @@ from matrixdata.receiving import (
     SyncLoop,
     V2Source,
 )
-from matrixdata.receiving.records import moment
 from matrixdata.transport.caller import Caller
 
 if TYPE_CHECKING:
@@ -199,6 +198,7 @@ class AsyncClient:
         self._backfill = Backfill(self._caller, store.rooms, intake)
         self._loop = SyncLoop(
             store.rooms,
+            store.sharing,
             intake,
             store.sync_lease,
             choose_source=self._choose_source,
@@ -206,6 +206,7 @@ class AsyncClient:
             clock=world.clock,
             on_change=self._feed.wake,
             on_gap=self._backfill.ask,
+            on_foreign=self._heard,
         )
         self._services = Services(
             user_id=user_id,
@@ -240,6 +241,12 @@ class AsyncClient:
     async def _arrived(self, room_id: str, uid: str) -> str | None:
         event = await self._store.rooms.find(room_id, self.user_id, uid)
         return event.event_id if event else None
+
+    async def _heard(self) -> None:
+        """Another process on this store may have committed something."""
+        await self._services.intake.refresh()
+        if self._store.rooms.attending:
+            await review(self._services.receipts, self._arrived)
 
     def _on_logout(self, error: LoggedOut) -> None:
         self._logged_out = error
@@ -280,24 +287,8 @@ class AsyncClient:
     async def status(self) -> Status:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""
         self._check()
-        outbox, rows = await self._store.outbox.counts(), await self._store.rooms.counts()
         problem = problem_of(self._logged_out, self._loop, self._caller)
-        answered = self._loop.last_answer
-        return Status(
-            user_id=self.user_id,
-            homeserver=self.homeserver,
-            device_id=self._session.device_id,
-            connected=problem is None,
-            problem=str(problem) if problem else None,
-            following=len(self._loop.live),
-            last_sync=moment(answered) if answered is not None else None,
-            queued=outbox.get("queued", 0),
-            stuck=outbox.get("stuck", 0),
-            gaps=rows["gaps"],
-            invalid=rows["invalid"],
-            undecryptable=rows["undecryptable"],
-            rate_limited=self._caller.limit.remaining,
-        )
+        return await measured(self._session, self._services, self._loop, problem)
 
     # -- collections ------------------------------------------------------------------------------------
     async def create_collection(

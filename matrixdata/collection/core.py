@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from matrixdata.collection.tables import (
     history_event,
     state_event,
 )
-from matrixdata.errors import NotSent, Rejected, StoreLocked, Unknown
+from matrixdata.errors import NotSent, Rejected, Unknown
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
@@ -185,7 +184,7 @@ class AsyncCollection:
         (receipt,) = await self._services.acceptance.accept([item])
         self._services.sender.wake()
         if wait == "synced":
-            await self._follow(timeout)
+            await self._services.freshness.follow(self._room_id, timeout=timeout)
         if wait != "queued":
             await receipt.wait(wait, timeout=timeout)
         return receipt
@@ -220,15 +219,10 @@ class AsyncCollection:
         bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
         await bulk.accept(rows, report)
         if wait == "synced":
-            await self._follow(timeout)
+            await self._services.freshness.follow(self._room_id, timeout=timeout)
         if wait != "queued":
             await bulk.finish(wait, timeout=timeout, progress=report)
         return bulk.report()
-
-    async def _follow(self, timeout: float) -> None:
-        # What was accepted is accepted: that another process syncs this store must not look like a refusal.
-        with suppress(StoreLocked):
-            await self._services.freshness.follow(self._room_id, timeout=timeout)
 
     # -- reading ----------------------------------------------------------------------------------------
     def subscribe(

@@ -12,6 +12,7 @@ from matrixdata.receiving.records import moment
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from matrixdata.collection.ports import Services
     from matrixdata.errors import LoggedOut, MatrixDataError
     from matrixdata.receiving import SyncLoop
     from matrixdata.replica.account import Session
@@ -26,6 +27,7 @@ class Status:
         connected: the server answered the last time it was asked.
         problem: why not, or why syncing ended; None when all is well.
         following: rooms kept in step.
+        synced_by: the process that asks the server for all processes on this store; None while none needs to.
         last_sync: when the server last answered a sync; aware, UTC; None before.
         queued: accepted records on their way.
         stuck: records that the server refused; kept in the outbox.
@@ -39,6 +41,7 @@ class Status:
     connected: bool
     problem: str | None
     following: int
+    synced_by: int | None
     last_sync: datetime | None
     queued: int
     stuck: int
@@ -70,6 +73,29 @@ def problem_of(logged_out: LoggedOut | None, loop: SyncLoop | None, caller: Call
     """What is wrong with a client, the gravest first; None when all is well."""
     syncing = (loop.fatal or loop.failing) if loop is not None else None
     return logged_out or syncing or caller.failing
+
+
+async def measured(
+    session: Session, services: Services, loop: SyncLoop, problem: MatrixDataError | None
+) -> Status:
+    """How a client is doing now."""
+    outbox, rows = await services.outbox.counts(), await services.rooms.counts()
+    return Status(
+        user_id=session.user_id,
+        homeserver=session.homeserver,
+        device_id=session.device_id,
+        connected=problem is None,
+        problem=str(problem) if problem else None,
+        following=len(loop.live),
+        synced_by=loop.leader or None,
+        last_sync=moment(loop.last_answer) if loop.last_answer is not None else None,
+        queued=outbox.get("queued", 0),
+        stuck=outbox.get("stuck", 0),
+        gaps=rows["gaps"],
+        invalid=rows["invalid"],
+        undecryptable=rows["undecryptable"],
+        rate_limited=services.caller.limit.remaining,
+    )
 
 
 def client_html(

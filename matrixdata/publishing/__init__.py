@@ -2,6 +2,7 @@
 
 from matrixdata.publishing.acceptance import Acceptance
 from matrixdata.publishing.receipt import AsyncReceipt, Milestone, Receipts
+from matrixdata.publishing.review import review
 from matrixdata.publishing.sender import Sender
 
-__all__ = ["Acceptance", "AsyncReceipt", "Milestone", "Receipts", "Sender"]
+__all__ = ["Acceptance", "AsyncReceipt", "Milestone", "Receipts", "Sender", "review"]

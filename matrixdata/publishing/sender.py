@@ -88,7 +88,7 @@ class Sender:
     async def _look(self, rooms: anyio.abc.TaskGroup) -> None:
         if self._logged_out:
             self._lease.release()  # another process may have a session that serves
-        elif self._lease.acquire():
+        elif self._lease.look() and self._lease.beat():
             await self._start(rooms)
         else:
             await self._follow()

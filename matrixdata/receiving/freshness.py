@@ -113,6 +113,6 @@ class Freshness:
                 if fresh and await self._rooms.gaps(room_id):
                     await self._backfill.complete(room_id, patience=timeout, progress=progress)
             except MatrixDataError:
-                # Unreachable, logged out, or another process syncs: what is here can be read all the same.
+                # Unreachable or logged out: what is here can be read all the same.
                 return False
         return fresh

@@ -52,6 +52,13 @@ class Intake:
             await self._judge_again(room_id)
         return self._rules[room_id]
 
+    async def refresh(self) -> None:
+        """Rules that another process changed in the replica are read anew when they are next needed."""
+        judged = await self._rooms.judged()
+        for room_id, rules in list(self._rules.items()):
+            if judged.get(room_id) != rules.fingerprint:
+                del self._rules[room_id]
+
     def known_rules(self, room_id: str) -> Rules | None:
         """Those rules as they were last read; None before the first time."""
         return self._rules.get(room_id)
@@ -122,7 +129,7 @@ class Intake:
     async def _judge_again(self, room_id: str) -> None:
         """The room's rules may have changed: bring every row's verdict in line with them."""
         self._rules[room_id] = rules = read_rules(await self._rooms.state(room_id, RULE_TYPES))
-        if await self._rooms.judged_by(room_id) == rules.fingerprint:
+        if self._rooms.attending or await self._rooms.judged_by(room_id) == rules.fingerprint:
             return
         verdicts: list[EventRow] = []
         async for page in self._rooms.scan(room_id).record_events():

@@ -1,8 +1,13 @@
-"""The sync loop: polls, commits, wakes. One for each client, one at work for each store."""
+"""The sync loop: polls, commits, wakes. One for each client, one at work for each store.
+
+Of the processes on a store one leads: it alone asks the server's sync endpoints, for every room that any of them
+wants. The others tell it what they want and read what it commits. When it ends, or stands still, another leads.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +25,7 @@ from matrixdata.errors import (
 from matrixdata.model.steps import reached
 from matrixdata.receiving.outages import Outages
 from matrixdata.receiving.sources import TokenRefused
+from matrixdata.replica.sharing import Shared
 from matrixdata.transport.caller import Backoff
 
 if TYPE_CHECKING:
@@ -29,18 +35,27 @@ if TYPE_CHECKING:
     from matrixdata.receiving.sources import Source
     from matrixdata.replica.lease import Lease
     from matrixdata.replica.rooms import Rooms
+    from matrixdata.replica.sharing import Sharing
 
 log = logging.getLogger("matrixdata.receiving")
 
 _LONG_POLL_MS = 30_000
+# Seconds between two looks at what other processes committed.
+_LOOK = 0.1
+# So many looks between two pulses of a leader, and between two attempts of the others to lead.
+_PULSE = 5
+# So many pulses a leader that was replaced leaves to its successor for taking the lock.
+_YIELD = 4
 
 
 class SyncLoop:
-    """Keeps the rooms somebody asked for in step with the server.
+    """Keeps the rooms somebody asked for in step with the server, itself or through the process that leads.
 
     Args:
         choose_source: how to sync, given the kinds that turned out to be missing.
+        on_change: called when readers may find something new.
         on_gap: called with a room id when a response left events out.
+        on_foreign: awaited when another process committed something while it leads.
 
     Attributes:
         failing: why the server was not reached at the last attempt; None when it was.
@@ -50,6 +65,7 @@ class SyncLoop:
     def __init__(
         self,
         rooms: Rooms,
+        sharing: Sharing,
         intake: Intake,
         lease: Lease,
         *,
@@ -58,8 +74,10 @@ class SyncLoop:
         clock: Callable[[], int],
         on_change: Callable[[], None],
         on_gap: Callable[[str], None],
+        on_foreign: Callable[[], Awaitable[None]],
     ) -> None:
         self._rooms = rooms
+        self._sharing = sharing
         self._intake = intake
         self._lease = lease
         self._choose_source = choose_source
@@ -67,8 +85,12 @@ class SyncLoop:
         self._clock = clock
         self._on_change = on_change
         self._on_gap = on_gap
+        self._on_foreign = on_foreign
         self._wanted: set[str] = set()
+        self._asked: set[str] = set()  # what the others want of us while we lead
         self._live: set[str] = set()
+        self._shared = Shared()
+        self._announced = Shared()
         self._changed = anyio.Event()
         self._poll = anyio.CancelScope()
         self.outages = Outages()
@@ -77,21 +99,28 @@ class SyncLoop:
         self.last_answer: int | None = None
         """When the server last answered, microseconds since 1970 UTC."""
 
+    # -- what the client asks of it ---------------------------------------------------------------------
     @property
     def live(self) -> frozenset[str]:
         """Rooms that have been in step since this client asked for them."""
         return frozenset(self._live)
 
+    @property
+    def leader(self) -> int:
+        """The id of the process that syncs for all on this store; 0 when none is known to."""
+        if self._rooms.epoch is not None:
+            return os.getpid()
+        return self._lease.holder() if self._rooms.attending else 0
+
     async def follow(self, room_id: str, *, timeout: float | None = None) -> bool:
         """Keep a room in step from now on; True once it is, False after `timeout` seconds without that.
 
         Raises:
-            LoggedOut, StoreLocked, Unsupported: this client cannot sync.
+            LoggedOut, Unsupported: this client cannot sync.
         """
         if self.fatal is not None:
             raise self.fatal
         if room_id not in self._wanted:
-            self._lease.demand()
             self._wanted.add(room_id)
             self._poll.cancel()  # a long poll under way does not cover the room
             self._notify()
@@ -107,24 +136,93 @@ class SyncLoop:
         self._wanted.discard(room_id)
         self._live.discard(room_id)
 
-    async def run(self) -> None:
-        """Sync for as long as it is not cancelled, or until it cannot go on: then `fatal` says why."""
-        while not self._wanted:
-            await self._changed.wait()
-        try:
-            await self._lead()
-        except MatrixDataError as error:
-            log.warning("syncing ended: %s", error)
-            self.fail(error)
-
     def fail(self, error: MatrixDataError) -> None:
         """End syncing for a reason; whoever waits for it meets that reason."""
         self.fatal = error
         self._notify()
 
+    async def run(self) -> None:
+        """Sync for as long as it is not cancelled, or until it cannot go on: then `fatal` says why."""
+        while not self._wanted:
+            await self._changed.wait()
+        try:
+            while True:
+                if self._lease.look():
+                    await self._lead()
+                else:
+                    await self._attend()
+        except MatrixDataError as error:
+            log.warning("syncing ended: %s", error)
+            self.fail(error)
+        finally:
+            self._lease.release()  # another process may be able to go on
+
+    # -- while another process leads --------------------------------------------------------------------
+    async def _attend(self) -> None:
+        """Let the leader sync for us, until it is time to see whether it still does."""
+        self._rooms.attend()
+        for _ in range(_PULSE):
+            if self._sharing.news() or not self._wanted <= self._shared.wanted:
+                await self._hear()
+            with anyio.move_on_after(_LOOK):
+                await self._changed.wait()
+
+    async def _hear(self) -> None:
+        shared = self._shared = await self._sharing.read()
+        if not self._wanted <= shared.wanted:
+            await self._sharing.want(self._wanted - shared.wanted)
+        self._live = self._wanted & shared.live
+        self.failing = Unknown(f"process {self._lease.holder()} syncs for this one: {shared.problem}")
+        if not shared.problem:
+            self.failing, self.last_answer = None, self._clock()
+        await self._on_foreign()
+        self._notify()
+
+    # -- leading ----------------------------------------------------------------------------------------
     async def _lead(self) -> None:
+        """Sync for all, until another process took over because this one had stood still."""
+        self._live, self._asked, self._announced = set(), set(), Shared()
         await self._rooms.lead()
-        await self._intake.reconcile()
+        failure: MatrixDataError | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen, tasks.cancel_scope)
+            try:
+                await self._intake.reconcile()
+                await self._sync()
+            except MatrixDataError as error:  # carried out by hand: the task group would wrap it
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None and not isinstance(failure, StoreLocked):
+            raise failure
+        log.info("another process syncs now")
+        self._lease.release()
+        self._live, self._shared = set(), Shared()
+        self._notify()
+        for _ in range(_YIELD):
+            await self._attend()
+
+    async def _listen(self, leading: anyio.CancelScope) -> None:
+        """Show that we are at work, and hear what other processes want, until one of them has taken over."""
+        looks = 0
+        while True:
+            looks += 1
+            if looks % _PULSE == 0 and not self._lease.beat():
+                leading.cancel()
+                return
+            if self._sharing.news():
+                try:
+                    asked = set((await self._sharing.read()).wanted)
+                except MatrixDataError as error:  # the disk: the loop beside meets it too, and says so
+                    log.info("could not read what other processes want: %s", error)
+                    asked = self._asked
+                if not asked <= self._asked | self._wanted:
+                    self._poll.cancel()
+                self._asked |= asked
+                await self._on_foreign()
+                self._on_change()
+            await anyio.sleep(_LOOK)
+
+    async def _sync(self) -> None:
         backoff, failures, source = Backoff(), 0, None
         lacking: set[str] = set()
         while True:
@@ -143,6 +241,7 @@ class SyncLoop:
                     source = None
                 self.failing = error
                 self._notify()
+                await self._announce()
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0
                 await anyio.sleep(max(pause, backoff.delay(failures, self._chance)))
             else:
@@ -150,13 +249,13 @@ class SyncLoop:
 
     async def _round(self, source: Source) -> None:
         """One poll and its commit. Cancelling the poll loses nothing; the commit is never cancelled."""
-        wanted = frozenset(self._wanted)
+        wanted = frozenset(self._wanted | self._asked)
         token = await self._rooms.token(source.kind)
         # After a failure, at once: that all is well again must not wait for the next news.
         timeout_ms = _LONG_POLL_MS if wanted <= self._live and self.failing is None else 0
         batch = None
         with anyio.CancelScope() as self._poll:
-            if wanted == self._wanted:
+            if wanted == self._wanted | self._asked:
                 try:
                     batch = await source.poll(token, wanted, timeout_ms=timeout_ms)
                 except TokenRefused as error:
@@ -171,12 +270,24 @@ class SyncLoop:
             self.outages.ended(self.last_answer, str(self.failing))
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
         self.failing, self.last_answer = None, self._clock()
-        self._live |= wanted & self._wanted
+        self._live |= wanted & (self._wanted | self._asked)
         self._notify()
+        await self._announce()
         reached("read.4 woken")
         for room in batch.rooms:
             if room.limited:
                 self._on_gap(room.room_id)
+
+    async def _announce(self) -> None:
+        """Let the other processes know what changed for them."""
+        now = Shared(live=frozenset(self._live), problem=str(self.failing or ""))
+        if now != self._announced:
+            try:
+                await self._sharing.announce(now.live - self._announced.live, problem=now.problem)
+            except MatrixDataError as error:  # the disk; it is tried again with the next round
+                log.info("other processes could not be told how syncing goes: %s", error)
+            else:
+                self._announced = now
 
     def _notify(self) -> None:
         self._changed.set()

@@ -1,23 +1,28 @@
-"""One owner of sync per store: an operating-system lock, and an epoch that every commit checks.
+"""One owner of a task per store: an operating-system lock, and a pulse that shows its holder is at work.
 
-The lock alone does not do: a stopped process keeps it, but a filesystem or an administrator may not. The
-epoch makes such a process's next commit fail instead of interleaving with its successor's.
+The lock alone does not do: a stopped process keeps it (measured), as does a forked child of a dead one. So the
+holder writes a pulse, and who sees it stand still may take over. What keeps two from both acting is not this
+file but the epoch that every commit of the sync loop checks (`Rooms.lead`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from matrixdata.errors import StoreLocked
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
+
+# Looks in a row that find the pulse unmoved before the holder counts as stopped. Looks, not seconds: a laptop
+# that slept finds holder and watcher both late.
+SILENCE = 12
+_WIDTH = 40
 
 
 class Lease:
@@ -26,43 +31,75 @@ class Lease:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._usurped = False
+        self._pulse = 0
+        self._last = ""
+        self._heard: tuple[str, int] = ("", 0)
         _leases.add(self)
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._fd is not None
+        """Whether this object holds the lock, or took over from a holder that stands still."""
+        return self._fd is not None or self._usurped
 
     def acquire(self) -> bool:
         """Take the lock if it is free; True when it is now ours. Never waits."""
-        if self._fd is not None:
-            return True
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        try:
-            _lock(fd)
-        except OSError:
-            os.close(fd)
-            return False
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)  # for people and messages; the lock is what counts
-        self._fd = fd
+        if self._fd is None:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            try:
+                _lock(fd)
+            except OSError:
+                os.close(fd)
+                return False
+            self._fd, self._usurped = fd, False
+            self._say()
         return True
 
-    def demand(self) -> None:
-        """Take the lock or raise StoreLocked, naming the process that holds it."""
-        if not self.acquire():
-            raise StoreLocked(str(self.path.parent), pid=self.holder())
+    def look(self) -> bool:
+        """Like `acquire`, but take over from a holder whose pulse stood still for `SILENCE` looks in a row."""
+        if self.acquire():
+            return True
+        said, times = self._said(), self._heard[1]
+        self._heard = (said, times + 1 if said == self._heard[0] else 1)
+        if self._heard[1] > SILENCE:
+            self._usurped, self._heard = True, ("", 0)
+            self._say()
+        return self.held
+
+    def beat(self) -> bool:
+        """Show that the holder is at work; False when another has taken over meanwhile, and it is held no more."""
+        if self.held and self._said() != self._last:
+            self.release()
+        if self.held:
+            self.acquire()  # a lock that came free after we had taken over
+            self._say()
+        return self.held
+
+    def _say(self) -> None:
+        self._pulse += 1
+        self._last = f"{os.getpid()} {self._pulse}"
+        fd = (
+            self._fd if self._fd is not None else os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        )
+        try:
+            os.pwrite(fd, self._last.ljust(_WIDTH).encode(), 0)
+        finally:
+            if fd != self._fd:
+                os.close(fd)
 
     def holder(self) -> int:
         """The process id the holder wrote; 0 when unknown."""
-        try:
-            text = self.path.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError):
-            return 0
-        return int(text) if text.isdecimal() else 0
+        pid = self._said().partition(" ")[0]
+        return int(pid) if pid.isdecimal() else 0
+
+    def _said(self) -> str:
+        with suppress(OSError, UnicodeDecodeError):
+            return self.path.read_text(encoding="ascii").strip()
+        return ""
 
     def release(self) -> None:
-        """Give the lock up; harmless when it is not held."""
+        """Give it up; harmless when it is not held."""
+        self._usurped = False
         if self._fd is not None:
             if sys.platform != "win32":
                 # Closing alone would leave the lock with a forked child that still has the file open.
@@ -70,24 +107,24 @@ class Lease:
             os.close(self._fd)
             self._fd = None
 
-    def abandon(self) -> None:
-        """In a forked child: let go of our copy of the file, so that the lock is the parent's alone."""
+    def _forget(self) -> None:
+        """In a forked child: let go of the file, which leaves the parent its lock."""
+        self._usurped = False
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
 
-_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+_leases: WeakSet[Lease] = WeakSet()
 
 
-def _abandon_all() -> None:
+def _after_fork() -> None:
     for lease in list(_leases):
-        lease.abandon()
+        lease._forget()
 
 
 if hasattr(os, "register_at_fork"):
-    # A child that outlives its parent must not keep the parent's locks.
-    os.register_at_fork(after_in_child=_abandon_all)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _lock(fd: int) -> None:

@@ -27,6 +27,8 @@ class Rooms:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._epoch: int | None = None
+        self.attending = False
+        """Whether another process leads, as far as we know."""
         self.on_commit: list[Callable[[], None]] = []
         """Called in the event loop after each commit that readers may care about."""
 
@@ -46,9 +48,20 @@ class Rooms:
         def work(c: sqlite3.Connection) -> int:
             c.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', '0')")
             c.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
+            c.execute("DELETE FROM followed")
             return int(_meta(c, "epoch"))
 
         self._epoch = await self._db.write(work)
+        self.attending = False
+
+    def attend(self) -> None:
+        """Another process leads: its verdicts stand, and what this one still commits is nobody's sync."""
+        self._epoch, self.attending = None, True
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch in which this process leads; None while it does not."""
+        return self._epoch
 
     def _check_epoch(self, c: sqlite3.Connection) -> None:
         if self._epoch is not None and int(_meta(c, "epoch")) != self._epoch:
@@ -96,6 +109,9 @@ class Rooms:
 
         def work(c: sqlite3.Connection) -> Applied:
             self._check_epoch(c)
+            if timeline.gap_token(c, gap.id) not in {gap.token, None}:
+                # Another process has filled it further meanwhile: this page is here already.
+                return Applied(_newest_change(c), (), ())
             new, closed = timeline.fill(c, gap.id, rows, token=token)
             return Applied(
                 newest_change(c),
@@ -146,6 +162,10 @@ class Rooms:
             lambda c: c.execute("SELECT rules FROM room WHERE room_id = ?", (room_id,)).fetchone()
         )
         return row[0] if row else ""
+
+    async def judged(self) -> dict[str, str]:
+        """That fingerprint for every room."""
+        return dict(await self._db.read(lambda c: c.execute("SELECT room_id, rules FROM room").fetchall()))
 
     async def state(self, room_id: str, types: Sequence[str] = ()) -> list[StateRow]:
         """Current state events, of some types or all, by type and state key."""

@@ -18,6 +18,7 @@ from matrixdata.replica.database import Database
 from matrixdata.replica.lease import Lease
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.rooms import Rooms
+from matrixdata.replica.sharing import Sharing
 
 
 class Store:
@@ -30,6 +31,7 @@ class Store:
         self.account = Account(self._account, CursorLeases(self.directory / "cursors"))
         self.outbox = Outbox(self._account)
         self.rooms = Rooms(self._replica)
+        self.sharing = Sharing(self._replica)
         self.sync_lease = Lease(self.directory / "sync.lock")
         self.send_lease = Lease(self.directory / "send.lock")
 
@@ -41,6 +43,7 @@ class Store:
         self.sync_lease.release()
         self.send_lease.release()
         self.account.cursor_leases.release()
+        self.sharing.close()
         await self._account.aclose()
         await self._replica.aclose()
 

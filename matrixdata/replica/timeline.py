@@ -108,6 +108,12 @@ def _open_gap(c: sqlite3.Connection, room: int, *, lower: int | None, upper: int
     )
 
 
+def gap_token(c: sqlite3.Connection, gap_id: int) -> str | None:
+    """Where a gap is to be filled from; None when it is closed."""
+    found = c.execute("SELECT token FROM gap WHERE id = ?", (gap_id,)).fetchone()
+    return found[0] if found else None
+
+
 def fill(
     c: sqlite3.Connection, gap_id: int, rows: Sequence[EventRow], *, token: str | None
 ) -> tuple[list[EventRow], bool]:

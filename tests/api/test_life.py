@@ -19,6 +19,7 @@ import anyio
 import pytest
 
 import matrixdata as md
+from tests.faults.harness import Break, fault
 from tests.requirements import ROOT
 from tests.servers import CUT, wait_until
 
@@ -156,6 +157,7 @@ def test_closing_in_another_thread_ends_whatever_waits_with_clientclosed(server)
     assert len(ended) == len(waits)
 
 
+@fault("F27", broken=Break("matrixdata/connect/blocking.py", "a Client cannot be pickled or copied", "no"))
 def test_a_client_cannot_be_pickled_or_copied_nor_can_what_hangs_on_it(pair):
     for thing in (pair.writer, pair.mine, pair.mine.query(), pair.mine.subscribe()):
         for attempt in (pickle.dumps, copy.deepcopy):
@@ -295,6 +297,14 @@ client.close()
 """
 
 
+@fault(
+    "F27",
+    broken=Break(
+        "matrixdata/connect/portal.py",
+        "os.getpid() != self._pid:\n            raise",
+        "False:\n            raise",
+    ),
+)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_fork_gets_forkedclient_may_connect_anew_and_leaves_its_parent_unharmed(server):
     account = server.account(server.name())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -312,39 +311,3 @@ def test_killed_at_any_step_the_next_client_finishes_it_exactly_once(device, mom
     query = readings.query()
     assert (query.values(), query.completeness.pending) == ([reading(1)], 0)
     assert uids(device.raw.records(device.room_id)) == ["u1"]
-
-
-# --- two clients, one store --------------------------------------------------------------------------
-
-SECOND = """
-import os, sys
-import matrixdata as md
-client = md.connect(sys.argv[1], user=sys.argv[2], store=sys.argv[3])
-readings = client.collection("readings")
-receipt = readings.publish({"device": "d1", "temp": 2}, timeout=15)
-print(receipt.state, bool(receipt.event_id))
-try:
-    readings.subscribe().__enter__()
-except md.StoreLocked as error:
-    print(error.pid, str(error.pid) in str(error))
-"""
-
-
-@pytest.mark.parametrize("syncing", [False, True])
-def test_a_second_client_on_a_store_may_publish_and_is_told_who_syncs(device, syncing):
-    if syncing:
-        device.collection.publish(reading(1), wait="synced", timeout=20)
-    else:
-        device.collection.publish(reading(1))
-        device.client._portal.call(_take_sync_lease, device.client._client)
-    done = device.program(SECOND)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert first in {"sent True", "synced True"}
-    assert second == f"{os.getpid()} True"
-    values = [event["content"]["value"] for event in device.raw.records(device.room_id)]
-    assert values == [reading(1), reading(2)]
-
-
-async def _take_sync_lease(client):
-    client._store.sync_lease.demand()

@@ -10,6 +10,12 @@ CREATE TABLE token (               -- commits together with what it covers
     value  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Rooms that some process on this store wants kept in step. Emptied when a new leader begins.
+CREATE TABLE followed (
+    room_id  TEXT PRIMARY KEY,
+    live     INTEGER NOT NULL      -- 1: in step since this leader began
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE room (
     id          INTEGER PRIMARY KEY,
     room_id     TEXT NOT NULL UNIQUE,

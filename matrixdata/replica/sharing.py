@@ -1,0 +1,93 @@
+"""What the processes on one replica tell each other through it: who leads, which rooms are wanted, which are live.
+
+Everything here is of one epoch: a new leader starts with nothing, and the others ask anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matrixdata.replica.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """How the leader is doing.
+
+    Attributes:
+        epoch: counts leaders.
+        wanted: rooms that some process asked the leader for.
+        live: rooms that have been in step since this leader began.
+        problem: why the leader did not reach the server at its last attempt, "" when it did.
+    """
+
+    epoch: int = 0
+    wanted: frozenset[str] = frozenset()
+    live: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+class Sharing:
+    """Reads and writes those facts, and notices commits of other processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._watch: sqlite3.Connection | None = None
+        self._version = -1
+
+    async def read(self) -> Shared:
+        """The facts as they stand."""
+
+        def work(c: sqlite3.Connection) -> Shared:
+            meta = dict(c.execute("SELECT key, value FROM meta WHERE key IN ('epoch', 'problem')"))
+            rooms = c.execute("SELECT room_id, live FROM followed").fetchall()
+            return Shared(
+                epoch=int(meta.get("epoch", 0)),
+                wanted=frozenset(room for room, _ in rooms),
+                live=frozenset(room for room, live in rooms if live),
+                problem=meta.get("problem", ""),
+            )
+
+        return await self._db.read(work)
+
+    async def want(self, rooms: Iterable[str]) -> None:
+        """Ask the leader to keep these rooms in step."""
+        rows = [(room,) for room in rooms]
+        await self._db.write(
+            lambda c: c.executemany("INSERT OR IGNORE INTO followed (room_id, live) VALUES (?, 0)", rows)
+        )
+
+    async def announce(self, live: Iterable[str], *, problem: str) -> None:
+        """As the leader: these rooms are in step; and what is wrong, "" for nothing."""
+        rows = [(room,) for room in live]
+
+        def work(c: sqlite3.Connection) -> None:
+            c.executemany("REPLACE INTO followed (room_id, live) VALUES (?, 1)", rows)
+            c.execute("REPLACE INTO meta VALUES ('problem', ?)", (problem,))
+
+        await self._db.write(work)
+
+    def news(self) -> bool:
+        """Whether anything was committed since the last call, by any process. Cheap; never waits."""
+        try:
+            if self._watch is None:
+                self._watch = sqlite3.connect(
+                    f"{self._db.path.as_uri()}?mode=ro", uri=True, timeout=0, check_same_thread=False
+                )
+            version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return False  # somebody recovers or moves the file this instant; the next look will tell
+        changed = version != self._version
+        self._version = version
+        return bool(changed)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
