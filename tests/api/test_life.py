@@ -157,7 +157,12 @@ def test_closing_in_another_thread_ends_whatever_waits_with_clientclosed(server)
     assert len(ended) == len(waits)
 
 
-@fault("F27", broken=Break("matrixdata/connect/blocking.py", "a Client cannot be pickled or copied", "no"))
+@fault(
+    "F27",
+    broken=Break(
+        "matrixdata/connect/blocking.py", "call matrixdata.connect(...) where you need another", "no"
+    ),
+)
 def test_a_client_cannot_be_pickled_or_copied_nor_can_what_hangs_on_it(pair):
     for thing in (pair.writer, pair.mine, pair.mine.query(), pair.mine.subscribe()):
         for attempt in (pickle.dumps, copy.deepcopy):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from matrixdata.replica.database import Database
 from matrixdata.replica.rooms import Rooms
 from matrixdata.replica.rows import EventRow, RoomChange, StateRow
+from tests.faults.harness import Break, fault
 
 ROOM = "!room"
 
@@ -170,6 +171,7 @@ def test_a_commit_that_fails_leaves_neither_rows_nor_token():
     _with_rooms(scenario)
 
 
+@fault("F26", broken=Break("matrixdata/replica/rooms.py", 'int(_meta(c, "epoch")) != self._epoch', "False"))
 def test_a_leader_that_was_replaced_can_commit_nothing_more(replica):
     import anyio
 
