@@ -111,7 +111,7 @@ class Rooms:
             self._check_epoch(c)
             if timeline.gap_token(c, gap.id) not in {gap.token, None}:
                 # Another process has filled it further meanwhile: this page is here already.
-                return Applied(_newest_change(c), (), ())
+                return Applied(newest_change(c), (), ())
             new, closed = timeline.fill(c, gap.id, rows, token=token)
             return Applied(
                 newest_change(c),
