@@ -82,13 +82,21 @@ del sys.argv[1:3]
 
 
 def child(
-    program: str, *arguments: str, kill_at: str = "never", nth: int = 1, env: dict[str, str] | None = None
+    program: str,
+    *arguments: str,
+    kill_at: str = "never",
+    nth: int = 1,
+    env: dict[str, str] | None = None,
+    stderr: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
-    """A process that runs `program` (its sys.argv[1:] are `arguments`), killed when it reaches a step the n-th time."""
+    """A process that runs `program` (its sys.argv[1:] are `arguments`), killed when it reaches a step the n-th time.
+
+    `stderr=None` leaves what it writes there to pytest, which shows it when the test fails.
+    """
     command = [sys.executable, "-c", _PRELUDE + program, kill_at, str(nth), *arguments]
     pipe = subprocess.PIPE
     world = {**os.environ, **(env or {})}
-    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=world)
+    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=world)
 
 
 def run(

@@ -26,7 +26,8 @@ client = md.connect(sys.argv[1], user=sys.argv[2], store=sys.argv[3])
 readings = client.collection("readings")
 
 def say(*words):
-    print(json.dumps(words), flush=True)
+    sys.stdout.write(json.dumps(words) + "\\n")  # in one piece: two threads speak
+    sys.stdout.flush()
 
 def listen(live):
     with readings.subscribe() as sub:
@@ -58,8 +59,9 @@ class Peer:
     said: list[list] = field(default_factory=list)
 
     def __post_init__(self):
-        self.process = child(PEER, *self.arguments)
-        threading.Thread(target=self._read, daemon=True).start()
+        self.process = child(PEER, *self.arguments, stderr=None)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self):
         for line in self.process.stdout:
@@ -92,7 +94,10 @@ class Peer:
     def end(self, how=signal.SIGKILL):
         self.process.send_signal(signal.SIGCONT)
         self.process.send_signal(how)
-        self.process.communicate(timeout=30)
+        self.process.wait(timeout=30)
+        self.reader.join(10)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 @dataclass
@@ -110,7 +115,7 @@ class Shared:
         peer = Peer((account["homeserver"], account["user"], str(account["store"])))
         self.peers.append(peer)
         wait_until(lambda: peer.is_live() or peer.process.poll() is not None, 60)
-        assert peer.is_live(), peer.process.stderr.read()
+        assert peer.is_live()
         return peer
 
     def send(self, uid):
@@ -134,6 +139,7 @@ def shared(server):
     for peer in shared.peers:
         if peer.process.poll() is None:
             peer.end()
+        print(f"process {peer.process.pid} said {peer.said}")  # seen when a test fails
 
 
 @fault("F26", broken=Break(LEASE, "                _lock(fd)", "                pass"))
