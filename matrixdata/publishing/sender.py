@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import anyio.abc
@@ -38,7 +38,7 @@ _LOOK = 0.5
 
 
 class _Acknowledged(msgspec.Struct):
-    event_id: str
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
 class Sender:

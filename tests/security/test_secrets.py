@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import logging
@@ -9,6 +10,7 @@ import os
 import pickle
 import re
 import secrets
+import socket
 import stat
 import subprocess
 import sys
@@ -54,7 +56,7 @@ class Canary:
             told = traceback.TracebackException.from_exception(one, capture_locals=True, compact=True)
             # Our own frames, and those of libraries: the test's hold the canary, as its user's would.
             told.stack = traceback.StackSummary.from_list([f for f in told.stack if f.filename != __file__])
-            self.hear("".join(told.format()), one, vars(one))
+            self.hear("".join(told.format(chain=False)), one, vars(one))
             waiting += [one.__cause__, None if one.__suppress_context__ else one.__context__]
 
     def check(self) -> None:
@@ -160,7 +162,6 @@ def test_a_whole_session_tells_neither_password_nor_token(server, account, caplo
 @fault(
     "T-E",
     broken=(
-        Break("matrixdata/protocol/requests.py", "HiddenBytes(_json(body))", "_json(body)"),
         Break(HTTP, "return HiddenBytes(body) if hidden else body", "return body"),
         Break(HTTP, "            del token  # a", "            pass  # a"),
     ),
@@ -189,9 +190,10 @@ def test_a_login_that_fails_in_any_way_tells_neither_password_nor_token(
         with pytest.raises(md.MatrixDataError) as caught:
             md.connect(network.url, user=account["user"], password=word, store=tmp_path / "password")
         canary.hear_error(caught.value)
-        with pytest.raises(md.MatrixDataError) as caught:
-            md.connect(network.url, token=token, user="@b:example.org", store=tmp_path / "token")
-        canary.hear_error(caught.value)
+        if answer in answers[:3]:
+            with pytest.raises(md.MatrixDataError) as caught:
+                md.connect(network.url, token=token, user="@b:example.org", store=tmp_path / "token")
+            canary.hear_error(caught.value)
         if answer is None:
             network.up()
     network.fault = lambda _: Answer(200, who)
@@ -390,4 +392,22 @@ def test_a_program_that_connects_changes_neither_its_arguments_nor_its_environme
     )
     canary = Canary(account["password"])
     canary.hear(done.stdout, done.stderr, " " * 1000)
+    canary.check()
+
+
+@fault("T-E", broken=Break("matrixdata/protocol/requests.py", "HiddenBytes(_json(body))", "_json(body)"))
+def test_a_call_cut_off_inside_the_http_library_tells_neither_password_nor_token(tmp_path):
+    canary = Canary("canary-word", "canary-token")
+
+    async def cut_off(url, **secret):
+        async with asyncio.timeout(0.3), md.connect_async(url, user="@ada:x", store=tmp_path / "s", **secret):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for secret in ({"password": "canary-word"}, {"token": "canary-token"}):
+            with pytest.raises(TimeoutError) as caught:
+                asyncio.run(cut_off(url, **secret))
+            canary.hear_error(caught.value)
+    assert "httpcore" in "".join(canary.heard)  # whose variables were shown too
     canary.check()
