@@ -7,14 +7,14 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import anyio.abc
-import msgspec
 
 from matrixdata.collection import (
     AsyncCollection,
@@ -29,17 +29,15 @@ from matrixdata.collection.status import Status, client_html, measured, problem_
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
-from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.publishing import Acceptance, Receipts, Sender, review
 from matrixdata.receiving import (
     Backfill,
     Feed,
     Freshness,
     Intake,
-    SlidingSource,
-    Source,
+    Standings,
     SyncLoop,
-    V2Source,
+    choose_source,
 )
 from matrixdata.transport.caller import Caller
 
@@ -187,12 +185,21 @@ class AsyncClient:
         store.outbox.on_change.append(receipts.update)
         store.rooms.on_commit.append(self._feed.wake)
         intake = Intake(store.rooms, store.outbox, user_id=user_id)
+        standing = Standings(
+            self._caller,
+            store.rooms,
+            intake,
+            user_id=user_id,
+            followed=lambda: self._loop.live,
+            clock=world.clock,
+        )
         self._sender = Sender(
             self._caller,
             store.outbox,
             receipts,
             store.send_lease,
             arrived=self._arrived,
+            barred=standing.barred,
             on_logout=self._on_logout,
         )
         self._backfill = Backfill(self._caller, store.rooms, intake)
@@ -201,7 +208,7 @@ class AsyncClient:
             store.sharing,
             intake,
             store.sync_lease,
-            choose_source=self._choose_source,
+            choose_source=partial(choose_source, self._caller, store.rooms),
             chance=world.chance,
             clock=world.clock,
             on_change=self._feed.wake,
@@ -224,6 +231,7 @@ class AsyncClient:
             sender=self._sender,
             freshness=Freshness(self._caller, store.rooms, self._loop, self._backfill, self._feed),
             feed=self._feed,
+            standing=standing,
             clock=world.clock,
             new_id=world.new_id,
             check=self._check,
@@ -250,17 +258,6 @@ class AsyncClient:
 
     def _on_logout(self, error: LoggedOut) -> None:
         self._logged_out = error
-
-    async def _choose_source(self, lacking: Collection[str]) -> Source:
-        """Simplified sliding sync where the server has it, /sync elsewhere; versions alone do not tell."""
-        body = await self._caller.call(requests.versions(), patience=0)
-        try:
-            features = decode(body, _Versions).unstable_features
-        except MalformedResponse:
-            features = {}
-        if features.get("org.matrix.simplified_msc3575") and SlidingSource.kind not in lacking:
-            return SlidingSource(self._caller)
-        return V2Source(self._caller, await self._store.rooms.synced())
 
     # -- what it is -------------------------------------------------------------------------------------
     @property
@@ -382,8 +379,3 @@ class AsyncClient:
             await self._caller.call(requests.logout(), patience=10)
         await self._store.account.forget_token()
         await self.close()
-
-
-class _Versions(msgspec.Struct):
-    versions: list[str] = []
-    unstable_features: dict[str, bool] = {}

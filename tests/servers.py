@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import socket
 import threading
 import time
@@ -235,6 +236,18 @@ class Answer:
     status: int
     body: bytes = b"{}"
     headers: tuple[tuple[str, str], ...] = ()
+
+
+_SLIDING = re.compile(rb'"org\.matrix\.simplified_msc3575":\s*true')
+
+
+def hidden_sliding(seen: Seen) -> Any:
+    """A fault that makes the server look like one without simplified sliding sync."""
+    if seen.path.endswith("/versions"):
+        return lambda body: _SLIDING.sub(b'"org.matrix.simplified_msc3575":false', body)
+    if "simplified_msc3575" in seen.path:
+        return Answer(404, b'{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}')
+    return None
 
 
 CUT = "cut"

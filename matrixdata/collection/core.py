@@ -24,7 +24,7 @@ from matrixdata.collection.tables import (
     history_event,
     state_event,
 )
-from matrixdata.errors import NotSent, Rejected, Unknown
+from matrixdata.errors import NotSent, Rejected, RoomLeft, Unknown
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
@@ -106,6 +106,7 @@ class AsyncCollection:
         if not user_id.startswith("@") or ":" not in user_id:
             raise ValueError(f"{user_id!r} is not a Matrix user id, which looks like @ada:example.org")
         self._services.check()
+        await self._services.standing.check_member(self._room_id)
         state = await self._fetched_state()
         levels = read_power_levels(state).granting(user_id, role)
         if levels is not None:
@@ -143,7 +144,9 @@ class AsyncCollection:
     async def leave(self) -> None:
         """Leave the room. What was received is kept and can still be queried; the name is freed."""
         self._services.check()
-        await self._services.caller.call(requests.leave(self._room_id))
+        with suppress(RoomLeft):
+            await self._services.standing.check_member(self._room_id)
+            await self._services.caller.call(requests.leave(self._room_id))
         await self._services.rooms.apply([RoomChange(self._room_id, membership="leave")], tokens={})
         self._services.freshness.forget(self._room_id)
         await unbind(self._services, self._room_id)
@@ -174,6 +177,7 @@ class AsyncCollection:
         """
         self._services.check()
         _check_wait(wait)
+        await self._services.standing.check_writable(self._room_id)
         rules = await self._services.intake.rules(self._room_id)
         item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules, uid=uid)
         if uid is not None:
@@ -186,7 +190,11 @@ class AsyncCollection:
         if wait == "synced":
             await self._services.freshness.follow(self._room_id, timeout=timeout)
         if wait != "queued":
-            await receipt.wait(wait, timeout=timeout)
+            try:
+                await receipt.wait(wait, timeout=timeout)
+            except Rejected:
+                await self._services.standing.explain(self._room_id)
+                raise
         return receipt
 
     async def publish_many(
@@ -214,6 +222,7 @@ class AsyncCollection:
         """
         self._services.check()
         _check_wait(wait)
+        await self._services.standing.check_writable(self._room_id)
         rules = await self._services.intake.rules(self._room_id)
         report = callback_of(progress)
         bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
@@ -340,6 +349,7 @@ class AsyncCollection:
         self._services.check()
         report = callback_of(progress)
         back_to = microseconds(since) // 1000 if since is not None else None
+        await self._services.standing.check_member(self._room_id)
         await self._services.freshness.follow(self._room_id)
         await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
         await self._services.freshness.catch_up(self._room_id, timeout=30)

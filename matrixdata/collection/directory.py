@@ -18,7 +18,7 @@ from matrixdata.collection.bindings import bind, meaning
 from matrixdata.collection.core import AsyncCollection
 from matrixdata.collection.creation import Creation, checked_name
 from matrixdata.collection.tables import state_event
-from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, Unknown, Unsupported
+from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, RoomLeft, Unknown, Unsupported
 from matrixdata.model import html
 from matrixdata.model.listing import Listing, readable
 from matrixdata.model.problem import safe_text
@@ -26,6 +26,7 @@ from matrixdata.protocol import requests
 from matrixdata.protocol.content import COLLECTION
 from matrixdata.protocol.sync import decode, parse_state
 from matrixdata.receiving.pipeline import membership_of, state_rows
+from matrixdata.receiving.standing import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,7 +163,12 @@ class Directory:
     async def open(self, name: str) -> AsyncCollection:
         """A collection by bound name, #alias:server or !room_id; the last two join if invited or public."""
         if name.startswith("!"):
-            return await self.join(name)
+            try:
+                return await self.join(name)
+            except Rejected:
+                if await self._services.rooms.membership(name) not in GONE:
+                    raise
+                return await self.open_room(name)  # what was received is kept
         if name.startswith("#"):
             return await self._open_alias(name)
         return await self.named(name)
@@ -219,8 +225,15 @@ class Directory:
             await self._services.caller.call(request, patience=0)
 
     async def open_room(self, room_id: str, *, name: str | None = None) -> AsyncCollection:
-        """A room that we are in, as a collection; its state is fetched once, without a sync."""
-        if await self._services.rooms.membership(room_id) != "join":
+        """A room that we are or were in, as a collection; its state is fetched once, without a sync.
+
+        One that we left, were removed from or forgot opens with what was received of it.
+        """
+        membership = await self._services.rooms.membership(room_id)
+        if membership in GONE:
+            with suppress(RoomLeft):
+                await self._services.standing.check_member(room_id)  # another device may have joined again
+        elif membership != "join":
             state = state_rows(parse_state(await self._services.caller.call(requests.room_state(room_id))))
             await self._services.intake.state(room_id, state)
             if membership_of(self._services.user_id, state) != "join":

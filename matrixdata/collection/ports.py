@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from matrixdata.publishing import Acceptance, Receipts, Sender
-from matrixdata.receiving import Feed, Freshness, Intake, Sources
+from matrixdata.receiving import Feed, Freshness, Intake, Sources, Standings
 from matrixdata.replica.account import Account
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.rooms import Rooms
@@ -37,6 +37,7 @@ class Services:
     sender: Sender
     freshness: Freshness
     feed: Feed
+    standing: Standings
     clock: Callable[[], int]
     new_id: Callable[[], str]
     check: Callable[[], None]
@@ -44,4 +45,4 @@ class Services:
     @property
     def sources(self) -> Sources:
         """What subscriptions read from."""
-        return Sources(self.rooms, self.account, self.feed, self.freshness, self.replica, self.user_id)
+        return Sources(self.rooms, self.account, self.feed, self.freshness, self.standing, self.replica)

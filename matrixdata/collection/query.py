@@ -191,13 +191,17 @@ class AsyncQuery:
 
     async def _measure(self, *, fresh: bool, pending: int = 0) -> None:
         counts = await self._services.rooms.counts(self._room_id)
-        self._completeness = Completeness(**counts, pending=pending, fresh=fresh)
+        standing = await self._services.standing.of(self._room_id)
+        since = moment(standing.since * 1000).isoformat() if standing.since is not None else ""
+        self._completeness = Completeness(
+            **counts, pending=pending, fresh=fresh, left=since if standing.left else None
+        )
 
     def _report(self) -> None:
         found = self._completeness
         if found is None or found.complete or self._spec.on_incomplete == "ignore":
             return
-        if self._spec.timeout <= 0 and not found.gaps and not found.undecryptable:
+        if self._spec.timeout <= 0 and not found.gaps and not found.undecryptable and found.left is None:
             return  # not to ask the server was the caller's wish; the result says so all the same
         message = f"the result of {self._name!r} is incomplete: {found}"
         if self._spec.on_incomplete == "raise":

@@ -15,6 +15,8 @@ class Completeness:
         undecryptable: events without a key yet.
         invalid: quarantined events, listed by `collection.invalid()`.
         pending: rows included that have not yet been seen to arrive at the server.
+        left: since when we are no longer a member of the room, ISO 8601 in UTC; "" where that is not known, None
+            while we are one.
         fresh: the replica held all the server had when the query was asked; False also where nobody asked it.
     """
 
@@ -23,13 +25,14 @@ class Completeness:
     invalid: int = 0
     pending: int = 0
     fresh: bool = True
+    left: str | None = None
 
     @property
     def complete(self) -> bool:
-        """True when no row is missing: no gap, nothing undecryptable, and fresh."""
-        return self.gaps == 0 and self.undecryptable == 0 and self.fresh
+        """True when no row is missing: no gap, nothing undecryptable, fresh, and still a member."""
+        return self.gaps == 0 and self.undecryptable == 0 and self.fresh and self.left is None
 
-    def as_dict(self) -> dict[str, int | bool]:
+    def as_dict(self) -> dict[str, int | bool | str | None]:
         """The counts as plain values, for `DataFrame.attrs` and JSON."""
         return {
             "complete": self.complete,
@@ -38,6 +41,7 @@ class Completeness:
             "invalid": self.invalid,
             "pending": self.pending,
             "fresh": self.fresh,
+            "left": self.left,
         }
 
     def __str__(self) -> str:
@@ -50,6 +54,9 @@ class Completeness:
             parts.append(f"{self.invalid} quarantined; see collection.invalid()")
         if self.pending:
             parts.append(f"{self.pending} still to be sent")
-        if not self.fresh:
+        if self.left is not None:
+            since = f" since {self.left}" if self.left else ""
+            parts.append(f"no longer a member of the room{since}; what came later is not here")
+        elif not self.fresh:
             parts.append("the server was not asked or not reached; newer rows may exist")
         return "; ".join(parts) or "complete"

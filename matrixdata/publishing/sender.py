@@ -46,6 +46,7 @@ class Sender:
 
     Args:
         arrived: from room id and uid to the event id under which the replica holds that record of ours, if so.
+        barred: from a room id to the reason by which nothing may be sent there, None if it may.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Sender:
         lease: Lease,
         *,
         arrived: Callable[[str, str], Awaitable[str | None]],
+        barred: Callable[[str], Awaitable[str | None]],
         on_logout: Callable[[LoggedOut], None],
     ) -> None:
         self._caller = caller
@@ -63,6 +65,7 @@ class Sender:
         self._receipts = receipts
         self._lease = lease
         self._arrived = arrived
+        self._barred = barred
         self._on_logout = on_logout
         self._wake = anyio.Event()
         self._busy: set[str] = set()
@@ -128,6 +131,10 @@ class Sender:
             self._wake.set()  # something may have been queued between the last look and here
 
     async def _send(self, item: OutboxItem) -> None:
+        reason = await self._barred(item.room_id)
+        if reason is not None:
+            await self._outbox.stuck(item.id, reason)
+            return
         request = send_event(item.room_id, item.type, item.txn_id, item.content)
         reached("publish.3 sending")
         try:

@@ -3,10 +3,12 @@
 from matrixdata.receiving.arrivals import Overflow, Wanted
 from matrixdata.receiving.backfill import Backfill, SyncProgress
 from matrixdata.receiving.beginning import Sources, Start
+from matrixdata.receiving.choosing import choose_source
 from matrixdata.receiving.feed import Feed
 from matrixdata.receiving.freshness import Freshness
 from matrixdata.receiving.intake import Intake
 from matrixdata.receiving.sources import SlidingSource, Source, V2Source
+from matrixdata.receiving.standing import Standings
 from matrixdata.receiving.stream import AsyncStream
 from matrixdata.receiving.subscription import AsyncSubscription
 from matrixdata.receiving.syncing import SyncLoop
@@ -22,9 +24,11 @@ __all__ = [
     "SlidingSource",
     "Source",
     "Sources",
+    "Standings",
     "Start",
     "SyncLoop",
     "SyncProgress",
     "V2Source",
     "Wanted",
+    "choose_source",
 ]

@@ -14,6 +14,7 @@ from matrixdata.replica.account import Cursor
 if TYPE_CHECKING:
     from matrixdata.receiving.feed import Feed
     from matrixdata.receiving.freshness import Freshness
+    from matrixdata.receiving.standing import Standings
     from matrixdata.replica.account import Account
     from matrixdata.replica.rooms import Rooms
 
@@ -30,8 +31,8 @@ class Sources:
     account: Account
     feed: Feed
     freshness: Freshness
+    standing: Standings
     replica: str
-    user_id: str
 
 
 def checked_start(start: Start) -> Start:

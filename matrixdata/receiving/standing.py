@@ -1,0 +1,192 @@
+"""Where we stand with a room: in it, no longer in it, or sent on to the room that replaced it.
+
+Read from the replica. The server is asked only before somebody is turned away, for another device of ours may have
+joined again, and once before a process that does not follow the room writes to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from matrixdata.errors import MatrixDataError, Rejected, RoomLeft, RoomReplaced
+from matrixdata.model.problem import safe_text
+from matrixdata.protocol import requests
+from matrixdata.protocol.sync import parse_state
+from matrixdata.receiving.pipeline import state_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from matrixdata.receiving.intake import Intake
+    from matrixdata.replica.rooms import Rooms
+    from matrixdata.transport.caller import Caller
+
+ROOM_REPLACED = "room_replaced"
+"""Why an outbox item is stuck whose room was upgraded."""
+
+GONE = frozenset({"leave", "ban"})
+_MEMBER, _TOMBSTONE = "m.room.member", "m.room.tombstone"
+_LONGEST = 500  # of a reason, which somebody else wrote
+_MAX_ID_BYTES = 255
+# Another process may be the one that commits, so what was read is believed for so long, in microseconds.
+_BELIEVED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the replica says of us and a room.
+
+    Attributes:
+        left: we are not in it any more.
+        reason, by: why, and who saw to it; "" where nobody said, or it was ourselves.
+        since: when we left, milliseconds since 1970 UTC as our server states it; None where that is not known.
+        new_room_id: the room that replaced it; None if none did.
+    """
+
+    left: bool = False
+    reason: str = ""
+    by: str = ""
+    since: int | None = None
+    new_room_id: str | None = None
+
+
+class Standings:
+    """Answers for one client.
+
+    Args:
+        followed: the rooms that this process keeps in step.
+        clock: microseconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        rooms: Rooms,
+        intake: Intake,
+        *,
+        user_id: str,
+        followed: Callable[[], Collection[str]],
+        clock: Callable[[], int],
+    ) -> None:
+        self._caller = caller
+        self._rooms = rooms
+        self._intake = intake
+        self._user_id = user_id
+        self._followed = followed
+        self._clock = clock
+        self._known: dict[str, tuple[int, Standing]] = {}
+        self._asked: set[str] = set()
+        rooms.on_commit.append(self._known.clear)
+
+    async def of(self, room_id: str) -> Standing:
+        """What the replica says now."""
+        read_at, standing = self._known.get(room_id, (0, None))
+        now = self._clock()
+        if standing is None or abs(now - read_at) > _BELIEVED:
+            standing = await self._read(room_id)
+            self._known[room_id] = (now, standing)
+        return standing
+
+    async def check(self, room_id: str) -> None:
+        """Raise why nothing more will come from a room.
+
+        Raises:
+            RoomLeft: we left, were kicked or banned.
+            RoomReplaced: it was upgraded.
+        """
+        _raise_left(room_id, await self.of(room_id))
+        await self._raise_replaced(room_id)
+
+    async def check_member(self, room_id: str) -> None:
+        """Raise RoomLeft if we are not in the room, and another device of ours has not joined again either."""
+        if (await self.of(room_id)).left:
+            await self._ask(room_id)
+            _raise_left(room_id, await self.of(room_id))
+
+    async def check_writable(self, room_id: str) -> None:
+        """Raise RoomLeft or RoomReplaced if nothing may be written to the room."""
+        await self.check_member(room_id)
+        await self._raise_replaced(room_id)
+
+    async def explain(self, room_id: str) -> None:
+        """The server refused a write: raise RoomLeft or RoomReplaced if that is why."""
+        await self._ask(room_id)
+        await self.check(room_id)
+
+    async def barred(self, room_id: str) -> str | None:
+        """Why the outbox must not send to a room, None if it may."""
+        if room_id not in self._asked and room_id not in self._followed():
+            # Whoever only writes would never hear that the room was replaced: owners may go on writing to it.
+            try:
+                await self._caller.call(requests.state_event(room_id, _TOMBSTONE), patience=0)
+            except Rejected:
+                self._asked.add(room_id)
+            except MatrixDataError:
+                return None  # sending meets the same trouble, and deals with it
+            else:
+                await self._ask(room_id)
+                self._asked.add(room_id)
+        return ROOM_REPLACED if (await self.of(room_id)).new_room_id is not None else None
+
+    async def _ask(self, room_id: str) -> None:
+        try:
+            body = await self._caller.call(requests.room_state(room_id), patience=0)
+            await self._intake.state(room_id, state_rows(parse_state(body)))
+        except MatrixDataError:
+            return  # not to be known now, as after forgetting the room; the replica's word stands
+
+    async def _raise_replaced(self, room_id: str) -> None:
+        new_room_id = (await self.of(room_id)).new_room_id
+        if new_room_id is not None:
+            raise RoomReplaced(room_id, new_room_id)
+
+    async def _read(self, room_id: str) -> Standing:
+        new_room_id = replacement(
+            room_id,
+            [row.content for row in await self._rooms.state(room_id, (_TOMBSTONE,)) if not row.state_key],
+        )
+        if await self._rooms.membership(room_id) not in GONE:
+            return Standing(new_room_id=new_room_id)
+        for row in await self._rooms.state(room_id, (_MEMBER,)):
+            if row.state_key == self._user_id:
+                said = _read_membership(row.content)
+                if said.membership in GONE:
+                    by = "" if row.sender == self._user_id else safe_text(row.sender)
+                    return Standing(True, safe_text(said.reason[:_LONGEST]), by, row.origin_time, new_room_id)
+        return Standing(left=True, new_room_id=new_room_id)
+
+
+def replacement(room_id: str, tombstones: list[bytes]) -> str | None:
+    """The room that a tombstone's content names, None if it names none that could be one."""
+    for content in tombstones:
+        try:
+            found = msgspec.json.decode(content, type=_Tombstone).replacement_room
+        except (msgspec.MsgspecError, RecursionError):
+            continue
+        if found.startswith("!") and found != room_id and len(found.encode()) <= _MAX_ID_BYTES:
+            return found
+    return None
+
+
+def _raise_left(room_id: str, standing: Standing) -> None:
+    if standing.left:
+        raise RoomLeft(room_id, reason=standing.reason, by=standing.by)
+
+
+def _read_membership(content: bytes) -> _Membership:
+    try:
+        return msgspec.json.decode(content, type=_Membership)
+    except (msgspec.MsgspecError, RecursionError):
+        return _Membership()
+
+
+class _Membership(msgspec.Struct):
+    membership: str = ""
+    reason: str = ""
+
+
+class _Tombstone(msgspec.Struct):
+    replacement_room: str = ""
