@@ -51,7 +51,9 @@ if TYPE_CHECKING:
     from matrixdata.errors import RecordInvalid as RecordInvalid
     from matrixdata.errors import Rejected as Rejected
     from matrixdata.errors import RoomLeft as RoomLeft
+    from matrixdata.errors import RoomReplaced as RoomReplaced
     from matrixdata.errors import SchemaError as SchemaError
+    from matrixdata.errors import ServerRolledBack as ServerRolledBack
     from matrixdata.errors import SqlError as SqlError
     from matrixdata.errors import StoreCorrupt as StoreCorrupt
     from matrixdata.errors import StoreFull as StoreFull
@@ -91,8 +93,8 @@ _HOMES = {
     "errors": (
         "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete", "IncompleteWarning",
         "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid",
-        "Rejected", "RoomLeft", "SchemaError", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
-        "Unknown", "Unsupported",
+        "Rejected", "RoomLeft", "RoomReplaced", "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt",
+        "StoreFull", "StoreLocked", "TooLarge", "Unknown", "Unsupported",
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",

@@ -35,6 +35,7 @@ from matrixdata.receiving import (
     Feed,
     Freshness,
     Intake,
+    Rollback,
     Standings,
     SyncLoop,
     choose_source,
@@ -208,6 +209,9 @@ class AsyncClient:
             store.sharing,
             intake,
             store.sync_lease,
+            rollback=Rollback(
+                self._caller, store.rooms, intake, store.outbox, user_id=user_id, new_id=world.new_id
+            ),
             choose_source=partial(choose_source, self._caller, store.rooms),
             chance=world.chance,
             clock=world.clock,

@@ -158,7 +158,15 @@ class RoomReplaced(MatrixDataError):
 
 
 class ServerRolledBack(MatrixDataError):
-    """The server forgot events it had acknowledged, as after a restore from a backup."""
+    """The server forgot events it had acknowledged, as after a restore from a backup. `lost` of them in `room_id`."""
+
+    def __init__(self, room_id: str, lost: int) -> None:
+        self.room_id, self.lost = room_id, lost
+        super().__init__(
+            f"the server was set back, as by a restore from a backup: {lost} event{'s' * (lost != 1)} of {room_id} "
+            "that it had acknowledged are gone there. They are kept here and can be queried; records of your own are "
+            "in client.outbox as stuck (rolled_back), and outbox.retry(uid) sends one again."
+        )
 
 
 class KeyMissing(MatrixDataError):

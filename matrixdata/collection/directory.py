@@ -166,9 +166,10 @@ class Directory:
             try:
                 return await self.join(name)
             except Rejected:
-                if await self._services.rooms.membership(name) not in GONE:
+                # To join again what one is in is never refused. What was received is kept.
+                if not await self._services.standing.is_out(name):
                     raise
-                return await self.open_room(name)  # what was received is kept
+                return await self.open_room(name)
         if name.startswith("#"):
             return await self._open_alias(name)
         return await self.named(name)

@@ -171,6 +171,7 @@ def merged(parts: list[Completeness]) -> Completeness:
         invalid=sum(part.invalid for part in parts),
         pending=sum(part.pending for part in parts),
         fresh=all(part.fresh for part in parts),
+        forgotten=sum(part.forgotten for part in parts),
         left=next((part.left for part in parts if part.left is not None), None),
     )
 

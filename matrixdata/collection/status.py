@@ -25,7 +25,7 @@ class Status:
 
     Attributes:
         connected: the server answered the last time it was asked.
-        problem: why not, or why syncing ended; None when all is well.
+        problem: why not, why syncing ended, or that the server was found to have been set back; None when all is well.
         following: rooms kept in step.
         synced_by: the process that asks the server for all processes on this store; None while none needs to.
         last_sync: when the server last answered a sync; aware, UTC; None before.
@@ -72,7 +72,7 @@ class Status:
 def problem_of(logged_out: LoggedOut | None, loop: SyncLoop | None, caller: Caller) -> MatrixDataError | None:
     """What is wrong with a client, the gravest first; None when all is well."""
     syncing = (loop.fatal or loop.failing) if loop is not None else None
-    return logged_out or syncing or caller.failing
+    return logged_out or syncing or caller.failing or (loop.set_back if loop is not None else None)
 
 
 async def measured(
@@ -84,7 +84,7 @@ async def measured(
         user_id=session.user_id,
         homeserver=session.homeserver,
         device_id=session.device_id,
-        connected=problem is None,
+        connected=problem is None or problem is loop.set_back,
         problem=str(problem) if problem else None,
         following=len(loop.live),
         synced_by=loop.leader or None,

@@ -15,6 +15,7 @@ class Completeness:
         undecryptable: events without a key yet.
         invalid: quarantined events, listed by `collection.invalid()`.
         pending: rows included that have not yet been seen to arrive at the server.
+        forgotten: rows included that the server once had and no longer has, as after its restore from a backup.
         left: since when we are no longer a member of the room, ISO 8601 in UTC; "" where that is not known, None
             while we are one.
         fresh: the replica held all the server had when the query was asked; False also where nobody asked it.
@@ -25,6 +26,7 @@ class Completeness:
     invalid: int = 0
     pending: int = 0
     fresh: bool = True
+    forgotten: int = 0
     left: str | None = None
 
     @property
@@ -41,6 +43,7 @@ class Completeness:
             "invalid": self.invalid,
             "pending": self.pending,
             "fresh": self.fresh,
+            "forgotten": self.forgotten,
             "left": self.left,
         }
 
@@ -54,6 +57,10 @@ class Completeness:
             parts.append(f"{self.invalid} quarantined; see collection.invalid()")
         if self.pending:
             parts.append(f"{self.pending} still to be sent")
+        if self.forgotten:
+            parts.append(
+                f"{self.forgotten} that the server has forgotten since, as after a restore from a backup"
+            )
         if self.left is not None:
             since = f" since {self.left}" if self.left else ""
             parts.append(f"no longer a member of the room{since}; what came later is not here")

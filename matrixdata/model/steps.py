@@ -25,6 +25,8 @@ STEPS: Final = (
     "read.4 woken",  # subscribers know
     "backfill.1 received",
     "backfill.2 committed",
+    "rollback.1 listed",  # our records that the server forgot are in the outbox, their events not yet marked
+    "rollback.2 marked",  # and now they are
 )
 """Every step, in the order in which a record or a response passes them."""
 

@@ -170,6 +170,11 @@ def messages(room_id: str, *, start: str | None, limit: int, stop: str | None = 
     return Request("GET", path("rooms", room_id, "messages", query=query), timeout=90)
 
 
+def event(room_id: str, event_id: str) -> Request:
+    """GET one event: 404 M_NOT_FOUND where the server has none, or none that we may see."""
+    return Request("GET", path("rooms", room_id, "event", event_id))
+
+
 # -- account data -------------------------------------------------------------------------------------------
 def account_data(user_id: str, data_type: str) -> Request:
     """GET one piece of the account's global data."""

@@ -108,6 +108,10 @@ class _Messages(msgspec.Struct):
     state: list[msgspec.Raw] = []
 
 
+class _JoinedRooms(msgspec.Struct):
+    joined_rooms: list[str]
+
+
 class _Context(msgspec.Struct):
     state: list[msgspec.Raw] = []
 
@@ -176,6 +180,12 @@ def parse_messages(data: bytes) -> MessagesPage:
     response: _Messages = decode(data, _Messages)
     events, lost = _parsed(response.chunk)
     return MessagesPage(events, response.end, lost)
+
+
+def parse_joined_rooms(data: bytes) -> frozenset[str]:
+    """The rooms of GET /joined_rooms."""
+    response: _JoinedRooms = decode(data, _JoinedRooms)
+    return frozenset(response.joined_rooms)
 
 
 def parse_state(data: bytes) -> tuple[Event, ...]:

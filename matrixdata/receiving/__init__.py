@@ -7,6 +7,7 @@ from matrixdata.receiving.choosing import choose_source
 from matrixdata.receiving.feed import Feed
 from matrixdata.receiving.freshness import Freshness
 from matrixdata.receiving.intake import Intake
+from matrixdata.receiving.rollback import Rollback
 from matrixdata.receiving.sources import SlidingSource, Source, V2Source
 from matrixdata.receiving.standing import Standings
 from matrixdata.receiving.stream import AsyncStream
@@ -21,6 +22,7 @@ __all__ = [
     "Freshness",
     "Intake",
     "Overflow",
+    "Rollback",
     "SlidingSource",
     "Source",
     "Sources",

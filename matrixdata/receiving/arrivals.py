@@ -20,6 +20,7 @@ from matrixdata.receiving.handout import Handout
 from matrixdata.receiving.reader import PAGE, Reader
 
 if TYPE_CHECKING:
+    from matrixdata.errors import ServerRolledBack
     from matrixdata.model import JSON
     from matrixdata.replica.account import Cursor
     from matrixdata.replica.lease import Lease
@@ -64,6 +65,7 @@ class Arrivals:
         self._reading = anyio.Lock()
         self._looked: anyio.Event | None = None
         self._fallen: FellBehind | None = None
+        self._set_back: ServerRolledBack | None = None
 
     @property
     def open(self) -> bool:
@@ -90,6 +92,7 @@ class Arrivals:
         account, saved = self._sources.account, None
         if self.wanted.cursor is not None:
             self._lease = account.cursor_leases.claim(self.wanted.room_id, self.wanted.cursor)
+        self._set_back = self._sources.freshness.set_back(self.wanted.room_id)
         await self._sources.freshness.follow(self.wanted.room_id)
         await self._sources.freshness.catch_up(self.wanted.room_id, timeout=10)
         if self.wanted.cursor is not None:
@@ -187,7 +190,7 @@ class Arrivals:
             if not found:
                 self.hand.skip_to(reader.at)
         if not found and not moved:
-            await check_end(self._sources, self.wanted.room_id)
+            await check_end(self._sources, self.wanted.room_id, known=self._set_back)
             await changed.wait()
 
     async def _keep_up(self, reader: Reader) -> None:

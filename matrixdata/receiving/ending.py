@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matrixdata.errors import ClientClosed
+from matrixdata.errors import ClientClosed, ServerRolledBack
 
 if TYPE_CHECKING:
     from matrixdata.receiving.beginning import Sources
 
 
-async def check_end(sources: Sources, room_id: str) -> None:
-    """Raise the reason if nothing more will come.
+async def check_end(sources: Sources, room_id: str, *, known: ServerRolledBack | None) -> None:
+    """Raise the reason if nothing more will come, or not what one would expect.
+
+    Args:
+        sources: what the subscription reads from.
+        room_id: its room.
+        known: the last time the server was found to have been set back, when the subscription was entered.
 
     Raises:
         ClientClosed: the client was closed.
         LoggedOut, StoreLocked, MatrixDataError: why syncing ended.
+        ServerRolledBack: the server forgot events of this room since.
         RoomLeft: we left, were kicked or banned.
         RoomReplaced: the room was upgraded.
     """
     if sources.feed.closed:
         raise ClientClosed("the client was closed, and with it this subscription")
     sources.freshness.check()
+    found = sources.freshness.set_back(room_id)
+    if found is not None and found is not known:
+        raise ServerRolledBack(found.room_id, found.lost)
     await sources.standing.check(room_id)

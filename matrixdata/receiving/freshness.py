@@ -13,6 +13,7 @@ from matrixdata.protocol.sync import MalformedResponse, parse_messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matrixdata.errors import ServerRolledBack
     from matrixdata.receiving.backfill import Backfill, SyncProgress
     from matrixdata.receiving.feed import Feed
     from matrixdata.receiving.outages import Outages
@@ -44,6 +45,10 @@ class Freshness:
     def in_step(self, room_id: str) -> bool:
         """Whether the room is followed and the server answered at the last attempt."""
         return room_id in self._loop.live and self._loop.failing is None
+
+    def set_back(self, room_id: str) -> ServerRolledBack | None:
+        """The last time the server was found to have forgotten events of a room; None before."""
+        return self._loop.set_back_in(room_id)
 
     async def follow(self, room_id: str, *, timeout: float | None = None) -> bool:
         """Keep the room in step from now on, its past completed in the background; True once it is live."""

@@ -65,9 +65,16 @@ class Intake:
 
     async def sync(self, batch: SyncBatch, *, kind: str, token: str | None) -> None:
         """Commit one sync response with its token."""
-        changes = [await self._change(update) for update in batch.rooms]
+        await self._take(batch.rooms, {kind: token})
+
+    async def update(self, update: RoomUpdate) -> None:
+        """Commit what was learned of one room beside the sync responses."""
+        await self._take((update,), {})
+
+    async def _take(self, updates: Sequence[RoomUpdate], tokens: dict[str, str | None]) -> None:
+        changes = [await self._change(update) for update in updates]
         reached("read.2 judged")
-        applied = await self._rooms.apply(changes, tokens={kind: token})
+        applied = await self._rooms.apply(changes, tokens=tokens)
         reached("read.3 committed")
         for change in changes:
             if changes_rules(change.state) or any(row.redacts for row in change.events):
@@ -80,6 +87,11 @@ class Intake:
         membership = membership_of(self._user_id, state)
         change = RoomChange(room_id, state=state, membership=membership)
         await self._rooms.apply([change], tokens={})
+        await self._judge_again(room_id)
+
+    async def forget(self, room_id: str, event_ids: Sequence[str], state: tuple[StateRow, ...]) -> None:
+        """The server no longer has these events, and this is the room's whole state now."""
+        await self._rooms.forget(room_id, event_ids, state)
         await self._judge_again(room_id)
 
     async def page(self, gap: GapRow, page: MessagesPage, *, token: str | None) -> bool:

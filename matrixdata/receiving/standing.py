@@ -14,8 +14,9 @@ import msgspec
 from matrixdata.errors import MatrixDataError, Rejected, RoomLeft, RoomReplaced
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
-from matrixdata.protocol.sync import parse_state
+from matrixdata.protocol.sync import MalformedResponse, decode, parse_state
 from matrixdata.receiving.pipeline import state_rows
+from matrixdata.replica.rows import RoomChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -116,6 +117,13 @@ class Standings:
         await self._ask(room_id)
         await self.check(room_id)
 
+    async def is_out(self, room_id: str) -> bool:
+        """The server will not let us join: note that we are no longer in the room; False if we never were."""
+        membership = await self._rooms.membership(room_id)
+        if membership == "join":
+            await self._rooms.apply([RoomChange(room_id, membership="leave")], tokens={})
+        return bool(membership)
+
     async def barred(self, room_id: str) -> str | None:
         """Why the outbox must not send to a room, None if it may."""
         if room_id not in self._asked and room_id not in self._followed():
@@ -163,9 +171,10 @@ def replacement(room_id: str, tombstones: list[bytes]) -> str | None:
     """The room that a tombstone's content names, None if it names none that could be one."""
     for content in tombstones:
         try:
-            found = msgspec.json.decode(content, type=_Tombstone).replacement_room
-        except (msgspec.MsgspecError, RecursionError):
+            tombstone: _Tombstone = decode(content, _Tombstone)
+        except MalformedResponse:
             continue
+        found = tombstone.replacement_room
         if found.startswith("!") and found != room_id and len(found.encode()) <= _MAX_ID_BYTES:
             return found
     return None
@@ -178,9 +187,10 @@ def _raise_left(room_id: str, standing: Standing) -> None:
 
 def _read_membership(content: bytes) -> _Membership:
     try:
-        return msgspec.json.decode(content, type=_Membership)
-    except (msgspec.MsgspecError, RecursionError):
+        found: _Membership = decode(content, _Membership)
+    except MalformedResponse:
         return _Membership()
+    return found
 
 
 class _Membership(msgspec.Struct):

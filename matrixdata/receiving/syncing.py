@@ -31,7 +31,9 @@ from matrixdata.transport.caller import Backoff
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from matrixdata.errors import ServerRolledBack
     from matrixdata.receiving.intake import Intake
+    from matrixdata.receiving.rollback import Rollback
     from matrixdata.receiving.sources import Source
     from matrixdata.replica.lease import Lease
     from matrixdata.replica.rooms import Rooms
@@ -46,12 +48,16 @@ _LOOK = 0.1
 _PULSE = 5
 # So many pulses a leader that was replaced leaves to its successor for taking the lock.
 _YIELD = 4
+# A server may forget a token once; one that refuses each it gives is backed off from.
+_REFUSED_AGAIN = 2
+_DOUBTED = 3
 
 
 class SyncLoop:
     """Keeps the rooms somebody asked for in step with the server, itself or through the process that leads.
 
     Args:
+        rollback: looks, after each connection, whether the server still has what it gave us.
         choose_source: how to sync, given the kinds that turned out to be missing.
         on_change: called when readers may find something new.
         on_gap: called with a room id when a response left events out.
@@ -69,6 +75,7 @@ class SyncLoop:
         intake: Intake,
         lease: Lease,
         *,
+        rollback: Rollback,
         choose_source: Callable[[Collection[str]], Awaitable[Source]],
         chance: Callable[[], float],
         clock: Callable[[], int],
@@ -80,6 +87,7 @@ class SyncLoop:
         self._sharing = sharing
         self._intake = intake
         self._lease = lease
+        self._rollback = rollback
         self._choose_source = choose_source
         self._chance = chance
         self._clock = clock
@@ -91,6 +99,9 @@ class SyncLoop:
         self._live: set[str] = set()
         self._shared = Shared()
         self._announced = Shared()
+        self._compared: set[str] = set()  # with what the server has, since the connection stands
+        self._refusals = 0  # of tokens, one after the other
+        self._doubts = 0  # polls that failed although the server answers other questions
         self._changed = anyio.Event()
         self._poll = anyio.CancelScope()
         self.outages = Outages()
@@ -111,6 +122,15 @@ class SyncLoop:
         if self._rooms.epoch is not None:
             return os.getpid()
         return self._lease.holder() if self._rooms.attending else 0
+
+    @property
+    def set_back(self) -> ServerRolledBack | None:
+        """The last time the server was found to have forgotten something; None before."""
+        return self._rollback.found
+
+    def set_back_in(self, room_id: str) -> ServerRolledBack | None:
+        """The same of one room."""
+        return self._rollback.found_in.get(room_id)
 
     async def follow(self, room_id: str, *, timeout: float | None = None) -> bool:
         """Keep a room in step from now on; True once it is, False after `timeout` seconds without that.
@@ -224,16 +244,18 @@ class SyncLoop:
 
     async def _sync(self) -> None:
         backoff, failures, source = Backoff(), 0, None
+        self._compared.clear()
         lacking: set[str] = set()
         while True:
             try:
                 source = source or await self._choose_source(lacking)
-                await self._round(source)
+                steady = await self._round(source)
             except (LoggedOut, StoreLocked, ClientClosed):
                 raise
             except MatrixDataError as error:
                 # The network, the server, or our disk: each may be well again without anybody restarting us.
                 failures += 1
+                self._compared.clear()
                 log.info("sync failed (%s), attempt %d", error, failures)
                 if isinstance(error, Unsupported) and source is not None:
                     # What probing promised is not there, as behind a proxy that knows other paths only.
@@ -245,31 +267,44 @@ class SyncLoop:
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0
                 await anyio.sleep(max(pause, backoff.delay(failures, self._chance)))
             else:
-                failures = 0
+                failures = 0 if steady else failures
 
-    async def _round(self, source: Source) -> None:
-        """One poll and its commit. Cancelling the poll loses nothing; the commit is never cancelled."""
+    async def _round(self, source: Source) -> bool:
+        """One poll and its commit; whether the server goes on from the tokens it gives.
+
+        Cancelling the poll loses nothing; the commit is never cancelled.
+        """
         wanted = frozenset(self._wanted | self._asked)
+        unsure = wanted - self._compared
+        tips = await self._rollback.before(unsure)
         token = await self._rooms.token(source.kind)
         # After a failure, at once: that all is well again must not wait for the next news.
-        timeout_ms = _LONG_POLL_MS if wanted <= self._live and self.failing is None else 0
+        news = wanted <= self._live and self.failing is None and not (unsure or self._refusals)
+        timeout_ms = _LONG_POLL_MS if news else 0
         batch = None
         with anyio.CancelScope() as self._poll:
             if wanted == self._wanted | self._asked:
                 try:
                     batch = await source.poll(token, wanted, timeout_ms=timeout_ms)
                 except TokenRefused as error:
-                    log.info("starting sync anew: %s", error)
-                    await self._rooms.apply([], tokens={source.kind: None})
-                    return
+                    await self._start_anew(source, error)
+                    return False
+                except Unknown:
+                    await self._doubt(source, token)
+                    raise
         if batch is None:
-            return
+            return True
         reached("read.1 received")
-        if isinstance(self.failing, (NotSent, Unknown)):
+        if isinstance(self.failing, (NotSent, Unknown)) and not self._refusals:
             # Before the commit: readers are told of the outage before they get what was missed in it.
             self.outages.ended(self.last_answer, str(self.failing))
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
-        self.failing, self.last_answer = None, self._clock()
+        self._doubts = 0
+        if token is not None:
+            self._refusals = 0
+        if self._refusals < _REFUSED_AGAIN:
+            self.failing = None
+        self.last_answer = self._clock()
         self._live |= wanted & (self._wanted | self._asked)
         self._notify()
         await self._announce()
@@ -277,6 +312,25 @@ class SyncLoop:
         for room in batch.rooms:
             if room.limited:
                 self._on_gap(room.room_id)
+        await self._rollback.after(tips)
+        self._compared |= unsure
+        return self._refusals < _REFUSED_AGAIN
+
+    async def _doubt(self, source: Source, token: str | None) -> None:
+        """The server answers otherwise; this token it may fail on for ever (measured: after a room was forgotten)."""
+        self._doubts += 1
+        if token is not None and self._doubts == _DOUBTED:
+            log.info("starting sync anew: the server fails on the token again and again")
+            await self._rooms.apply([], tokens={source.kind: None})
+
+    async def _start_anew(self, source: Source, error: TokenRefused) -> None:
+        """Go on without a token: everything we follow comes again, and what we have is recognised."""
+        log.info("starting sync anew: %s", error)
+        self._refusals += 1
+        self._compared.clear()
+        await self._rooms.apply([], tokens={source.kind: None})
+        if self._refusals >= _REFUSED_AGAIN:
+            raise Unknown(f"the server refuses the sync tokens that it gives: {error}")
 
     async def _announce(self) -> None:
         """Let the other processes know what changed for them."""

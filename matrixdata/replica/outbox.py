@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from matrixdata.replica.database import Database
 
+ROLLED_BACK = "rolled_back"
+"""Why an item is stuck that the server had acknowledged before it was restored from a backup."""
+
 _COLUMNS = (
     "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, attempts"
 )
@@ -172,6 +175,15 @@ class Outbox:
             item_id,
         )
 
+    async def lost(self, items: Sequence[OutboxItem]) -> None:
+        """The server acknowledged these and no longer has them: keep them as stuck, to be sent again on request."""
+
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            return [_lost(c, item) for item in items]
+
+        for item in await self._db.write(work):
+            self._tell(item)
+
     async def retry(self, uid: str) -> bool:
         """Queue stuck items with that uid again; False when there are none."""
         query = "UPDATE outbox SET state = 'queued', reason = NULL, attempts = 0 WHERE uid = ? AND state = 'stuck'"
@@ -229,6 +241,22 @@ def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
     if stored.content != item.content:
         raise uid_taken(item)
     return stored
+
+
+def _lost(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
+    """Idempotent: a crash may come before it is noted elsewhere that the item is dealt with."""
+    query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+    here = c.execute(query, (item.room_id, item.uid)).fetchone()
+    if here is None:
+        _accept(c, item)
+    elif _item(here).state != "sent":
+        return _item(here)  # on its way again, or waiting for somebody's decision
+    # Without the old event id, under which the replica still has the row: it would pass for its echo.
+    values = (ROLLED_BACK, item.room_id, item.uid)
+    c.execute(
+        "UPDATE outbox SET state = 'stuck', reason = ?, event_id = NULL WHERE room_id = ? AND uid = ?", values
+    )
+    return _item(c.execute(query, (item.room_id, item.uid)).fetchone())
 
 
 def uid_taken(item: OutboxItem) -> Conflict:

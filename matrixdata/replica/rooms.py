@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreLocked
 from matrixdata.model.steps import reached
-from matrixdata.replica import redaction, timeline
+from matrixdata.replica import forgotten, redaction, timeline
 from matrixdata.replica.changes import changes_after, gaps_of, newest_change, passed_at
-from matrixdata.replica.rows import Applied, EventRow, FeedPage, GapRow, RoomChange, StateRow, StoredEvent
+from matrixdata.replica.rows import (
+    Applied,
+    EventRow,
+    FeedPage,
+    GapRow,
+    LostRecord,
+    RoomChange,
+    StateRow,
+    StoredEvent,
+)
 from matrixdata.replica.scan import STORED, Scan, stored_event
 from matrixdata.replica.verdicts import rejudge
 
@@ -201,7 +210,7 @@ class Rooms:
         """The record that counts for (sender, uid), if it is here."""
         query = (
             f"SELECT {STORED} FROM event e JOIN room r ON r.id = e.room"  # noqa: S608  constants
-            " WHERE r.room_id = ? AND e.uid = ? AND e.sender = ? AND e.shadowed = 0"
+            f" WHERE r.room_id = ? AND e.uid = ? AND e.sender = ? AND e.shadowed = 0 AND {forgotten.KEPT}"
         )
         row = await self._db.read(lambda c: c.execute(query, (room_id, uid, sender)).fetchone())
         return stored_event(row) if row else None
@@ -214,6 +223,29 @@ class Rooms:
         )
         row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
         return row[0] if row else None
+
+    # -- what the server forgot -------------------------------------------------------------------------
+    async def newest_event(self, room_id: str) -> str | None:
+        """The newest event of a room that the server had when last seen, None before any."""
+        return await self._db.read(lambda c: forgotten.newest(c, room_id))
+
+    async def events_after(self, room_id: str, event_id: str) -> list[str]:
+        """The events that stand after one in the timeline and were not found forgotten, the newest first."""
+        return await self._db.read(lambda c: forgotten.after(c, room_id, event_id))
+
+    async def records_of(self, user_id: str, event_ids: Sequence[str]) -> list[LostRecord]:
+        """A user's valid records among these events, in the timeline's order."""
+        return await self._db.read(lambda c: forgotten.records_of(c, user_id, event_ids))
+
+    async def forget(self, room_id: str, event_ids: Sequence[str], state: Sequence[StateRow]) -> None:
+        """Note which events the server no longer has; `state` is now the room's whole state. Rows stay readable."""
+
+        def work(c: sqlite3.Connection) -> None:
+            self._check_epoch(c)
+            forgotten.forget(c, room_id, event_ids, state)
+
+        await self._db.write(work)
+        self._committed()
 
     # -- reading ----------------------------------------------------------------------------------------
     async def newest_change(self) -> int:
@@ -254,7 +286,7 @@ class Rooms:
         return Scan(self._db, room_id)
 
     async def counts(self, room_id: str | None = None) -> dict[str, int]:
-        """Rows by what keeps them from being read: gaps, undecryptable, invalid; of one room or of all."""
+        """Rows by what is amiss: gaps, undecryptable, invalid, forgotten by the server; of one room or of all."""
         return await self._db.read(lambda c: unusable(c, room_id))
 
 
@@ -273,7 +305,7 @@ def _apply_room(c: sqlite3.Connection, change: RoomChange) -> list[EventRow]:
 
 
 def unusable(c: sqlite3.Connection, room_id: str | None) -> dict[str, int]:
-    """Counts of gaps, undecryptable and invalid rows."""
+    """Counts of gaps; of undecryptable and invalid rows; and of records that the server forgot."""
     where = "" if room_id is None else " AND room = (SELECT id FROM room WHERE room_id = ?)"
     values = () if room_id is None else (room_id,)
     counts = dict(
@@ -284,8 +316,14 @@ def unusable(c: sqlite3.Connection, room_id: str | None) -> dict[str, int]:
         )
     )
     gaps = c.execute(f"SELECT count(*) FROM gap WHERE 1{where}", values).fetchone()[0]  # noqa: S608  constants
+    lost = c.execute(
+        "SELECT count(*) FROM event WHERE id IN (SELECT event FROM forgotten) AND record = 1"  # noqa: S608  constants
+        f" AND row_state = 'valid' AND shadowed = 0{where}",
+        values,
+    ).fetchone()[0]
     return {
         "gaps": gaps,
+        "forgotten": lost,
         "undecryptable": counts.get("undecryptable", 0),
         "invalid": counts.get("invalid", 0),
     }

@@ -106,6 +106,27 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class LostRecord:
+    """A record of our own that the server acknowledged and no longer has.
+
+    Attributes:
+        content: the event's content as it was sent.
+        value: the record as JSON text.
+        time: the record's time, microseconds since 1970 UTC.
+        origin_time: when the server acknowledged it, milliseconds since 1970.
+    """
+
+    room_id: str
+    event_id: str
+    type: str
+    content: bytes
+    uid: str
+    value: bytes
+    time: int
+    origin_time: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredEvent:
     """An event as read back from the replica.
 

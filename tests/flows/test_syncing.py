@@ -10,9 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import matrixdata as md
-from matrixdata.client import AsyncClient
-from matrixdata.receiving import V2Source, sources
-from tests.servers import CUT, Answer, wait_until
+from matrixdata.receiving import sources
+from tests.servers import CUT, Answer, hidden_sliding, wait_until
 
 pytestmark = pytest.mark.server
 WITHOUT_SLIDING = re.compile(rb'"org\.matrix\.simplified_msc3575":\s*true')
@@ -337,7 +336,7 @@ def test_a_way_to_sync_that_is_announced_and_missing_is_replaced_by_the_other(aw
     assert (query.count(), query.completeness.complete) == (3, True)
 
 
-def test_both_ways_to_sync_give_the_same_rows(server, monkeypatch):
+def test_both_ways_to_sync_give_the_same_rows(server):
     raw = server.raw(server.name("owner"))
     room_id = raw.create_room(initial_state=[{"type": "io.example", "state_key": "k", "content": {"a": 1}}])
     event_ids = send_many(raw, room_id, range(120))
@@ -346,15 +345,10 @@ def test_both_ways_to_sync_give_the_same_rows(server, monkeypatch):
     raw.send(room_id, {"x": 1}, "io.example.foreign")
     rows = []
     for kind in ("sliding", "v2"):
-        if kind == "v2":
-
-            async def only_v2(self, _):
-                return V2Source(self._caller)
-
-            monkeypatch.setattr(AsyncClient, "_choose_source", only_v2)
-        name = server.name()
+        proxy, name = server.proxy(), server.name()
+        proxy.fault = hidden_sliding if kind == "v2" else proxy.fault
         raw.invite(room_id, server.user_id(name))
-        collection = server.connect(name).collection(room_id)
+        collection = server.connect(name, url=proxy.url).collection(room_id)
         marked = raw.send(room_id, {}, "io.example.mark")
         rows.append(list(collection.history()))
         assert rows[-1][-1].event_id == marked

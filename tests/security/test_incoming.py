@@ -373,7 +373,7 @@ def test_an_unreadable_answer_to_a_send_is_no_outcome_and_the_record_arrives_onc
 @fault(
     "T-A",
     broken=Break(
-        "matrixdata/client.py",
+        "matrixdata/receiving/choosing.py",
         "features = decode(body, _Versions)",
         "features = msgspec.json.decode(body, type=_Versions)",
     ),

@@ -88,5 +88,10 @@ CREATE TABLE redaction (
     PRIMARY KEY (room, event_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Events that the server had and no longer has, as after its restore from a backup; their rows stay.
+CREATE TABLE forgotten (
+    event  INTEGER PRIMARY KEY REFERENCES event (id)
+) STRICT;
+
 -- Whether an event changed again after it came: few do.
 CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated', 'invalidated');
