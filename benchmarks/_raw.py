@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 
 from matrixdata import homeserver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Raw:
@@ -36,20 +40,21 @@ class Raw:
         path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/{event_type}/t{time.time_ns()}-{self._txn}"
         return str(self.http.put(path, json=content).raise_for_status().json()["event_id"])
 
-    def history(self, room_id: str) -> int:
-        """Page through everything and parse it; the number of events."""
-        count, token = 0, None
+    def pages(self, room_id: str) -> Iterator[list[dict[str, Any]]]:
+        """Every event, newest first, a thousand at a time."""
+        token = None
         while True:
             query = {"dir": "b", "limit": 1000} | ({"from": token} if token else {})
-            page = json.loads(
-                self.http.get(f"/_matrix/client/v3/rooms/{quote(room_id)}/messages", params=query)
-                .raise_for_status()
-                .content
-            )
-            count += len(page["chunk"])
+            path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages"
+            page = json.loads(self.http.get(path, params=query).raise_for_status().content)
+            yield page["chunk"]
             token = page.get("end")
             if token is None or any(event["type"] == "m.room.create" for event in page["chunk"]):
-                return count
+                return
+
+    def history(self, room_id: str) -> int:
+        """Page through everything and parse it; the number of events."""
+        return sum(len(page) for page in self.pages(room_id))
 
 
 def address_of(directory: Path) -> homeserver.ServerAddress:
