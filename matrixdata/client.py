@@ -8,10 +8,10 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import anyio
 import anyio.abc
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.query_spec import OnIncomplete
     from matrixdata.collection.sql import AsyncSqlResult
+    from matrixdata.model.session import Session
     from matrixdata.protocol.time import TimeUnit
-    from matrixdata.replica.account import Session
     from matrixdata.replica.store import Store
-    from matrixdata.transport.http import HttpTransport
+    from matrixdata.transport.session import SessionTransport
 
 log = logging.getLogger("matrixdata")
 
@@ -78,27 +78,38 @@ class Environment:
     chance: Callable[[], float] = random.random
 
 
+class Leaving(AbstractAsyncContextManager[None], Protocol):
+    """What there is to do around the end of a client, for one that leaves nothing behind."""
+
+    async def drained(self) -> None:
+        """Wait a little for the outbox, while the client still works."""
+        ...
+
+
 class AsyncClient:
     """One logged-in account. Use it in an `async with` block; `connect_async` makes it."""
 
     def __init__(
         self,
-        session: Session,
         store: Store,
-        transport: HttpTransport,
+        transport: SessionTransport,
         *,
         environment: Environment | None = None,
+        leaving: Leaving | None = None,
     ) -> None:
-        self._session = session
         self._store = store
         self._transport = transport
         self._environment = environment or Environment()
+        self._leaving = leaving
         self._pid = os.getpid()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._closed = False
         self._feed = Feed()
         self._caller = Caller(transport, chance=self._environment.chance)
-        self._logged_out: LoggedOut | None = None
+
+    @property
+    def _session(self) -> Session:
+        return self._transport.session
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -107,7 +118,7 @@ class AsyncClient:
     def _repr_html_(self) -> str:
         """Who, where, and how it is doing, for notebooks; asks nothing."""
         loop = self._loop if self._tasks is not None else None
-        problem = problem_of(self._logged_out, loop, self._caller)
+        problem = problem_of(self._transport.logged_out, loop, self._caller)
         return client_html(self._session, self.profile, loop, problem, closed=self._closed)
 
     def __reduce__(self) -> NoReturn:
@@ -147,8 +158,9 @@ class AsyncClient:
 
     async def _release(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._transport.aclose()
-            await self._store.aclose()
+            async with self._leaving or nullcontext():
+                await self._transport.aclose()
+                await self._store.aclose()
 
     async def _background(self) -> None:
         # A scope of its own: cancelling the task group would cancel the body of the user's with block too.
@@ -169,7 +181,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Stop using this client: later calls raise ClientClosed. Leaving its `async with` block does the rest."""
-        self._closed = True
+        closed_before, self._closed = self._closed, True
+        if self._leaving is not None and not closed_before:
+            await self._leaving.drained()
         self._feed.close()
         self._work.cancel()
         self._closing.set()
@@ -201,7 +215,7 @@ class AsyncClient:
             store.send_lease,
             arrived=self._arrived,
             barred=standing.barred,
-            on_logout=self._on_logout,
+            usable=self._transport.usable,
         )
         self._backfill = Backfill(self._caller, store.rooms, intake)
         self._loop = SyncLoop(
@@ -213,6 +227,7 @@ class AsyncClient:
                 self._caller, store.rooms, intake, store.outbox, user_id=user_id, new_id=world.new_id
             ),
             choose_source=partial(choose_source, self._caller, store.rooms),
+            usable=self._transport.usable,
             chance=world.chance,
             clock=world.clock,
             on_change=self._feed.wake,
@@ -260,9 +275,6 @@ class AsyncClient:
         if self._store.rooms.attending:
             await review(self._services.receipts, self._arrived)
 
-    def _on_logout(self, error: LoggedOut) -> None:
-        self._logged_out = error
-
     # -- what it is -------------------------------------------------------------------------------------
     @property
     def user_id(self) -> str:
@@ -288,7 +300,7 @@ class AsyncClient:
     async def status(self) -> Status:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""
         self._check()
-        problem = problem_of(self._logged_out, self._loop, self._caller)
+        problem = problem_of(self._transport.logged_out, self._loop, self._caller)
         return await measured(self._session, self._services, self._loop, problem)
 
     # -- collections ------------------------------------------------------------------------------------

@@ -111,13 +111,17 @@ class Rejected(MatrixDataError):
 
 
 class LoggedOut(Rejected):
-    """The session is over. `soft` means: log in again as the same device. Outbox and keys are kept."""
+    """The session is over. `soft`: it expired, and logging in again goes on as the same device; else a new device.
+
+    What is queued, received and stored is kept in both cases, and is sent after the next login.
+    """
 
     def __init__(self, *, soft: bool = False, message: str = "") -> None:
         self.soft = soft
         super().__init__(
             "M_UNKNOWN_TOKEN",
-            (message or "this device is no longer logged in")
+            ("the session has expired" if soft else "this device is no longer logged in")
+            + (f" ({message.rstrip('.')})" if message else "")
             + "; connect again with user= and password=, or run `matrixdata login`. "
             "Nothing queued was lost.",
             status=401,

@@ -116,6 +116,14 @@ class RawUser:
         """The record events of a room, oldest first."""
         return [event for event in self.timeline(room_id) if event["type"] == RECORD]
 
+    def end(self, device_id: str, password: str) -> None:
+        """Remove a device of this user, and so end its session."""
+        identifier = {"type": "m.id.user", "user": self.user_id}
+        auth = {"type": "m.login.password", "identifier": identifier, "password": password}
+        path = encoded("devices", device_id)
+        auth["session"] = self.answer("DELETE", path, {}).json()["session"]
+        self.call("DELETE", path, {"auth": auth})
+
     def close(self) -> None:
         self.http.close()
 

@@ -18,11 +18,13 @@ from matrixdata.cli import server_checks
 from matrixdata.cli.settings import LOCAL, is_local
 from matrixdata.connect import paths
 from matrixdata.errors import Unsupported
-from matrixdata.replica.account import Session
+from matrixdata.replica.account import read_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from matrixdata.model.session import Session
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -175,10 +177,7 @@ def saved_session(path: Path) -> Session | None:
     if not path.exists():
         return None
     with closing(_reading(path)) as connection:
-        row = connection.execute(
-            "SELECT homeserver, user_id, device_id, access_token FROM session"
-        ).fetchone()
-    return Session(*row) if row else None
+        return read_session(connection)
 
 
 def _profile(name: str, session: Session | None) -> Finding:
@@ -192,11 +191,10 @@ def _profile(name: str, session: Session | None) -> Finding:
 
 
 def _server(name: str, session: Session | None) -> Iterator[Finding]:
-    token = session.access_token if session is not None else None
     url = session.homeserver if session is not None else None
     if is_local(name):
         found = homeserver.status(paths.server_directory())
         url = found.url if found.running else None  # its port may have changed since the session was saved
     if url:
-        for what, level, text, advice in server_checks.ask(url, token):
+        for what, level, text, advice in server_checks.ask(url, session):
             yield Finding(what, level, text, advice)

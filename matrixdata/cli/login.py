@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from matrixdata.cli.settings import (
     is_local,
     saved_profile,
 )
+
+if TYPE_CHECKING:
+    import matrixdata as md
 
 
 @click.command(
@@ -80,6 +84,7 @@ def _with_token(
     with used_wrongly():
         client = md.connect(url, user=user, token=token, profile=profile, insecure=insecure)
     with client:
+        _say_what_waits(client)
         return client.profile, client.user_id, client.homeserver
 
 
@@ -91,7 +96,15 @@ def _with_password(
     with used_wrongly():
         client = md.connect(url, user=user, password=password, profile=profile, insecure=insecure)
     with client:
+        _say_what_waits(client)
         return client.profile, client.user_id, client.homeserver
+
+
+def _say_what_waits(client: md.Client) -> None:
+    """What the outbox holds, for it outlives logins."""
+    if queued := client.status().queued:
+        records = "1 record waits" if queued == 1 else f"{queued:,} records wait"
+        say(f"{records} here to be sent, which a command or program does that is logged in", label="note")
 
 
 def _remember(profile: str, *, default: bool | None) -> bool:
@@ -141,5 +154,6 @@ def logout() -> None:
         )
     client = connect()
     user_id = client.user_id
+    _say_what_waits(client)
     client.logout()
     say(f"logged out {user_id}, profile {profile}; `matrixdata login {client.homeserver}` goes on there")

@@ -16,6 +16,7 @@ from matrixdata.transport.http import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from matrixdata.model.session import Session
     from matrixdata.protocol.requests import Request
 
 Said = tuple[str, Literal["ok", "warn", "fail"], str, str]
@@ -27,8 +28,8 @@ _APART = 30.0
 _SLIDING = "org.matrix.simplified_msc3575"
 
 
-def ask(url: str, token: str | None) -> Iterator[Said]:
-    """Ask the server at `url`; with a token also whose it is, which goes to that server alone."""
+def ask(url: str, session: Session | None) -> Iterator[Said]:
+    """Ask the server at `url`; of a session also whether it serves, with its token, which goes to that server alone."""
     loopback = urlsplit(url).hostname in LOOPBACK
     with httpx.Client(
         base_url=url, follow_redirects=False, trust_env=not loopback, timeout=_PATIENCE
@@ -43,9 +44,9 @@ def ask(url: str, token: str | None) -> Iterator[Said]:
         now = (before + time.time()) / 2
         yield _speaks(url, answer)
         yield clock_of(answer.headers.get("Date"), now)
-        if token is not None:
+        if session is not None and session.access_token is not None:
             try:
-                yield _session(url, _sent(http, requests.whoami(), token))
+                yield session_of(_sent(http, requests.whoami(), session.access_token), session)
             except httpx.HTTPError as error:
                 yield "session", "warn", f"no answer: {str(error) or type(error).__name__}", "try again"
 
@@ -93,11 +94,23 @@ def clock_of(date: str | None, now: float) -> Said:
     return "clock", "warn", f"this machine's is {abs(apart):,.0f} s {way} the server's", advice
 
 
-def _session(url: str, answer: httpx.Response) -> Said:
+def session_of(answer: httpx.Response, session: Session) -> Said:
+    """Whether a session serves, by the answer to its token. It is not renewed here: this only looks."""
     fields = _fields(answer)
+    login = f"`matrixdata login {session.homeserver} --user {session.user_id}`"
     if answer.status_code == httpx.codes.OK and isinstance(fields.get("user_id"), str):
         return "session", "ok", f"valid, of {fields['user_id']}", ""
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        return "session", "fail", "the server has ended it", f"log in again: `matrixdata login {url}`"
+        return _over(soft=fields.get("soft_logout") is True, session=session, login=login)
     found = f"the server answers HTTP {answer.status_code} {str(fields.get('errcode', ''))[:60]}".rstrip()
     return "session", "warn", found, "try again later"
+
+
+def _over(*, soft: bool, session: Session, login: str) -> Said:
+    if soft and session.refresh_token is not None:
+        return "session", "ok", "its access token has expired; the next command renews it", ""
+    if soft:
+        found = "it has expired"
+        return "session", "fail", found, f"{login} goes on as the same device; nothing queued is lost"
+    found = "the server has ended it, as after a logout or when the device is removed"
+    return "session", "fail", found, f"{login} begins a new device; nothing queued is lost"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.ports import Services
     from matrixdata.errors import LoggedOut, MatrixDataError
+    from matrixdata.model.session import Session
     from matrixdata.receiving import SyncLoop
-    from matrixdata.replica.account import Session
     from matrixdata.transport.caller import Caller
 
 

@@ -30,6 +30,7 @@ def connect(
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
+    ephemeral: bool = False,
 ) -> Client:
     """Open a client for code that is not async.
 
@@ -47,6 +48,9 @@ def connect(
         profile: a name for this login on this machine; by default one for each user and server.
         store: a directory for replica and outbox; by default below the user's data directory.
         insecure: allow plain http to another machine.
+        ephemeral: keep nothing on this machine, as in a hosted notebook: a store of its own, removed by `close()`,
+            which also ends the session on the server (but not one that came as token=). Closing waits at most 5 s
+            for what is queued, and warns with a list of what was never sent.
 
     Raises:
         NotFound: nothing is saved to connect to; the message says how to log in.
@@ -67,6 +71,7 @@ def connect(
                 profile=profile,
                 store=store,
                 insecure=insecure,
+                ephemeral=ephemeral,
             )
         )
 
@@ -90,6 +95,7 @@ async def connect_async(
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
+    ephemeral: bool = False,
 ) -> AsyncGenerator[AsyncClient]:
     """Open a client for asyncio or trio, in an `async with` block; the arguments are those of `connect`."""
     hidden_password, hidden_token = hidden(password), hidden(token)
@@ -102,6 +108,7 @@ async def connect_async(
         profile=profile,
         store=store,
         insecure=insecure,
+        ephemeral=ephemeral,
     )
     async with client:
         yield client

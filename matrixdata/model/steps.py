@@ -27,6 +27,8 @@ STEPS: Final = (
     "backfill.2 committed",
     "rollback.1 listed",  # our records that the server forgot are in the outbox, their events not yet marked
     "rollback.2 marked",  # and now they are
+    "session.1 refreshed",  # the server has given new tokens, they are not on disk
+    "session.2 stored",  # they are, and the old ones are still in use
 )
 """Every step, in the order in which a record or a response passes them."""
 

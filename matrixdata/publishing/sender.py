@@ -47,6 +47,7 @@ class Sender:
     Args:
         arrived: from room id and uid to the event id under which the replica holds that record of ours, if so.
         barred: from a room id to the reason by which nothing may be sent there, None if it may.
+        usable: whether the session may serve again; asked while it is known not to.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Sender:
         *,
         arrived: Callable[[str, str], Awaitable[str | None]],
         barred: Callable[[str], Awaitable[str | None]],
-        on_logout: Callable[[LoggedOut], None],
+        usable: Callable[[], Awaitable[bool]],
     ) -> None:
         self._caller = caller
         self._outbox = outbox
@@ -66,7 +67,7 @@ class Sender:
         self._lease = lease
         self._arrived = arrived
         self._barred = barred
-        self._on_logout = on_logout
+        self._usable = usable
         self._wake = anyio.Event()
         self._busy: set[str] = set()
         self._logged_out = False
@@ -89,15 +90,19 @@ class Sender:
                     await self._wake.wait()
 
     async def _look(self, rooms: anyio.abc.TaskGroup) -> None:
-        if self._logged_out:
+        if self._logged_out and not await self._usable():
             self._lease.release()  # another process may have a session that serves
-        elif self._lease.look() and self._lease.beat():
+            return
+        self._logged_out = False
+        led = self._lease.held
+        leads = self._lease.look() and self._lease.beat()
+        if not (led and leads):
+            await self._follow()  # also what another process sent before it let go
+        if leads:
             await self._start(rooms)
-        else:
-            await self._follow()
 
     async def _follow(self) -> None:
-        """Another process sends for us: look at what became of what our callers wait for."""
+        """Another process sends, or sent, for us: look at what became of what our callers wait for."""
         waiting = self._receipts.waiting()
         if not waiting:
             return
@@ -145,10 +150,8 @@ class Sender:
             await self._caller.limit.wait()
         except NotSent:
             return  # still queued; the next round tries again
-        except LoggedOut as error:
-            log.warning("%s", error)
-            self._logged_out = True
-            self._on_logout(error)
+        except LoggedOut:
+            self._logged_out = True  # it stays queued, and goes on once somebody has logged in again
         except Rejected as error:
             log.warning("record %s was refused: %s", item.uid, error)
             await self._outbox.stuck(item.id, error.errcode)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import MatrixDataError, Rejected, Unknown
+from matrixdata.errors import LoggedOut, MatrixDataError, Rejected, Unknown
 from matrixdata.model.steps import reached
 from matrixdata.protocol.requests import messages
 from matrixdata.protocol.sync import MalformedResponse, MessagesPage, parse_messages
@@ -78,6 +78,9 @@ class Backfill:
             room_id, _ = self._asked.popitem(last=False)  # before: it may be asked for again meanwhile
             try:
                 await self.complete(room_id)
+            except LoggedOut:
+                self._asked[room_id] = None
+                await anyio.sleep(_LATER)
             except Rejected as error:
                 log.warning("the history of %s cannot be fetched: %s", room_id, error)
             except MatrixDataError as error:

@@ -60,12 +60,13 @@ class SyncLoop:
         rollback: looks, after each connection, whether the server still has what it gave us.
         choose_source: how to sync, given the kinds that turned out to be missing.
         on_change: called when readers may find something new.
+        usable: whether the session may serve again; asked while it is known not to.
         on_gap: called with a room id when a response left events out.
         on_foreign: awaited when another process committed something while it leads.
 
     Attributes:
         failing: why the server was not reached at the last attempt; None when it was.
-        fatal: why the loop ended; every later `follow` raises it.
+        fatal: why the loop ended, or rests until somebody logs in again; `follow` raises it.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class SyncLoop:
         *,
         rollback: Rollback,
         choose_source: Callable[[Collection[str]], Awaitable[Source]],
+        usable: Callable[[], Awaitable[bool]],
         chance: Callable[[], float],
         clock: Callable[[], int],
         on_change: Callable[[], None],
@@ -89,6 +91,7 @@ class SyncLoop:
         self._lease = lease
         self._rollback = rollback
         self._choose_source = choose_source
+        self._usable = usable
         self._chance = chance
         self._clock = clock
         self._on_change = on_change
@@ -250,7 +253,9 @@ class SyncLoop:
             try:
                 source = source or await self._choose_source(lacking)
                 steady = await self._round(source)
-            except (LoggedOut, StoreLocked, ClientClosed):
+            except LoggedOut as error:
+                await self._rest(error)
+            except (StoreLocked, ClientClosed):
                 raise
             except MatrixDataError as error:
                 # The network, the server, or our disk: each may be well again without anybody restarting us.
@@ -268,6 +273,23 @@ class SyncLoop:
                 await anyio.sleep(max(pause, backoff.delay(failures, self._chance)))
             else:
                 failures = 0 if steady else failures
+
+    async def _rest(self, error: LoggedOut) -> None:
+        """Until the session may serve again; whoever waits for us meanwhile meets the reason."""
+        self._compared.clear()
+        self.failing = error
+        self.fail(error)
+        await self._announce()
+        while not await self._may_go_on():  # noqa: ASYNC110  as said below
+            await anyio.sleep(_LOOK)  # another process stores the new session; no task here could tell
+        self.fatal = None
+
+    async def _may_go_on(self) -> bool:
+        try:
+            return await self._usable()
+        except MatrixDataError as error:
+            log.info("the stored session could not be read: %s", error)
+            return False
 
     async def _round(self, source: Source) -> bool:
         """One poll and its commit; whether the server goes on from the tokens it gives.

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from matrixdata.model.session import Session
 
 if TYPE_CHECKING:
     import sqlite3
 
     from matrixdata.replica.cursor_leases import CursorLeases
     from matrixdata.replica.database import Database
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A logged-in device. `access_token` is None once logged out; it is kept out of every repr."""
-
-    homeserver: str
-    user_id: str
-    device_id: str
-    access_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +43,33 @@ class Account:
     # -- session ----------------------------------------------------------------------------------------
     async def session(self) -> Session | None:
         """The stored session, None before the first login."""
-        row = await self._db.read(
-            lambda c: c.execute("SELECT homeserver, user_id, device_id, access_token FROM session").fetchone()
-        )
-        return Session(*row) if row else None
+        return await self._db.read(read_session)
 
     async def save_session(self, session: Session) -> None:
-        """Replace the stored session."""
-        values = (session.homeserver, session.user_id, session.device_id, session.access_token)
-        await self._db.write(lambda c: c.execute("REPLACE INTO session VALUES (1, ?, ?, ?, ?)", values))
+        """Replace the stored session, durably."""
+        await self._db.write(lambda c: _write_session(c, session))
+
+    async def renew_session(self, old: Session, new: Session) -> bool:
+        """Replace the stored session if it is still `old`; False, and nothing done, if it is another by now."""
+
+        def work(c: sqlite3.Connection) -> bool:
+            stored = read_session(c)
+            if stored is None or stored.access_token != old.access_token:
+                return False
+            _write_session(c, new)
+            return True
+
+        return await self._db.write(work)
+
+    async def move(self, homeserver: str) -> None:
+        """The homeserver has another address now."""
+        await self._db.write(lambda c: c.execute("UPDATE session SET homeserver = ?", (homeserver,)))
 
     async def forget_token(self) -> None:
-        """The session is over: drop the token, keep everything else."""
-        await self._db.write(lambda c: c.execute("UPDATE session SET access_token = NULL"))
+        """The session is over: drop its tokens, keep everything else."""
+        await self._db.write(
+            lambda c: c.execute("UPDATE session SET access_token = NULL, refresh_token = NULL")
+        )
 
     # -- names ------------------------------------------------------------------------------------------
     async def bindings(self) -> dict[str, str]:
@@ -117,3 +123,18 @@ class Account:
         place = (cursor.replica, cursor.change, cursor.since, cursor.position, cursor.from_time)
         query = "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?, ?, ?)"
         await self._db.write(lambda c: c.execute(query, (room_id, name, *place)))
+
+
+_SESSION = "homeserver, user_id, device_id, access_token, refresh_token, lifetime, obtained_at"
+
+
+def read_session(connection: sqlite3.Connection) -> Session | None:
+    """The session stored in an account's database."""
+    row = connection.execute(f"SELECT {_SESSION} FROM session").fetchone()  # noqa: S608  constants
+    return Session(*row) if row else None
+
+
+def _write_session(connection: sqlite3.Connection, session: Session) -> None:
+    values = tuple(getattr(session, name) for name in _SESSION.split(", "))
+    query = f"REPLACE INTO session (id, {_SESSION}) VALUES (1, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
+    connection.execute(query, values)

@@ -34,6 +34,7 @@ class Store:
         self.sharing = Sharing(self._replica)
         self.sync_lease = Lease(self.directory / "sync.lock")
         self.send_lease = Lease(self.directory / "send.lock")
+        self.session_lease = Lease(self.directory / "session.lock")
 
     def __repr__(self) -> str:
         return f"<Store {self.directory}>"
@@ -44,6 +45,7 @@ class Store:
         self.send_lease.release()
         self.account.cursor_leases.release()
         self.sharing.close()
+        self.session_lease.release()
         await self._account.aclose()
         await self._replica.aclose()
 

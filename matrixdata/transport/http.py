@@ -56,6 +56,11 @@ def check_url(url: str, *, insecure: bool = False) -> str:
     return url.rstrip("/")
 
 
+def is_token(text: str) -> bool:
+    """Whether this can be an access token, and so travel in a header: visible ASCII (RFC 6750, section 2.1)."""
+    return text.isascii() and text.isprintable() and " " not in text and text != ""
+
+
 class HttpTransport:
     """One homeserver over HTTP/1.1 with keep-alive; no redirects, no proxies for loopback."""
 
@@ -86,7 +91,7 @@ class HttpTransport:
         Raises:
             ValueError: it cannot be an access token: those are visible ASCII (RFC 6750, section 2.1).
         """
-        if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+        if token is not None and not is_token(token):
             del token  # a traceback that shows variables must not show it
             raise ValueError("this is no access token: it holds spaces, line ends or characters beyond ASCII")
         self._authorization = httpx.Headers({"Authorization": f"Bearer {token}"} if token else {})

@@ -10,6 +10,7 @@ import pytest
 
 from matrixdata import homeserver
 from tests.cli.conftest import Run
+from tests.servers import RawUser
 
 pytestmark = pytest.mark.server
 
@@ -64,6 +65,34 @@ def test_the_first_login_becomes_the_default_and_others_are_asked_for(
 
     assert run("logout", "--profile", "second").code == 0
     assert "logged out" in run("query", "bobs", "--profile", "second").err
+
+
+def test_a_login_that_was_ended_elsewhere_is_said_and_begun_again_with_nothing_lost(
+    run: Run, address: homeserver.ServerAddress
+) -> None:
+    word, user = homeserver.register(address, "ida"), f"@ida:{address.name}"
+    given = {"MATRIXDATA_PASSWORD": word, "MATRIXDATA_PROFILE": "ida"}
+    run("login", address.url, "--user", user, **given)
+    run("create", "here", "--no-encrypt", **given)
+    before = run("status", **given).rows[0]
+    raw = RawUser(address.url, user, word)
+    raw.end(before["device_id"], word)
+
+    status, doctor = run("status", **given), run("doctor", **given)
+    published = run("publish", "here", '{"n": 1}', "--wait", "queued", **given)
+    again = run("login", address.url, "--user", user, **given)
+    after = run("status", **given)
+    raw.close()
+
+    assert status.code == 1
+    assert "no longer logged in" in status.rows[0]["problem"]
+    (said,) = [row for row in doctor.rows if row["what"] == "session"]
+    assert (said["level"], doctor.code) == ("fail", 1)
+    assert f"matrixdata login {address.url} --user {user}" in said["advice"]
+    assert published.code == 0
+    assert (again.code, after.code) == (0, 0)
+    assert after.rows[0]["device_id"] != before["device_id"]
+    assert run("query", "here", **given).rows == [{"n": 1}]
 
 
 def test_a_password_from_a_file_of_ones_own(

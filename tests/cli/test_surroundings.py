@@ -9,11 +9,13 @@ from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 
+import httpx
 import pytest
 
 import matrixdata as md
 from matrixdata import homeserver
-from matrixdata.cli.server_checks import clock_of
+from matrixdata.cli.server_checks import clock_of, session_of
+from matrixdata.model.session import Session
 from tests.cli.conftest import Run
 from tests.servers import RawUser
 
@@ -193,6 +195,26 @@ def test_clocks_may_differ_by_no_more_than_answers_take(apart: int, level: str, 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Fri, 99 Foo 99999 99:99:99 GMT", "\x1b[31m"])
 def test_a_server_without_a_usable_date_is_fine(date: str | None) -> None:
     assert clock_of(date, 0.0)[1] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("soft", "refresh_token", "level", "words"),
+    [
+        (True, "r", "ok", "next command renews it"),
+        (True, None, "fail", "same device; nothing queued is lost"),
+        (False, "r", "fail", "new device; nothing queued is lost"),
+    ],
+)
+def test_how_a_session_ended_decides_what_doctor_advises(
+    soft: bool, refresh_token: str | None, level: str, words: str
+) -> None:
+    body = {"errcode": "M_UNKNOWN_TOKEN", "error": "no", "soft_logout": soft}
+    session = Session("https://h", "@ada:h", "DEVICE", "token", refresh_token)
+
+    said = session_of(httpx.Response(401, json=body), session)
+
+    assert said[:2] == ("session", level)
+    assert words in said[2] + said[3]
 
 
 # --- completion --------------------------------------------------------------------------------------

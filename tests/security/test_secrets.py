@@ -24,7 +24,7 @@ from click.testing import CliRunner
 import matrixdata as md
 from matrixdata import homeserver
 from matrixdata.cli import main
-from matrixdata.connect import login
+from matrixdata.connect import sessions
 from matrixdata.homeserver import identity as identities
 from tests.faults.harness import Break, fault
 from tests.requirements import ROOT, require
@@ -85,7 +85,8 @@ def holding(directory: Path, word: str) -> set[str]:
     "T-E",
     broken=(
         Break(HTTP, "%d bytes\", request.method", "%d bytes\", self._authorization['authorization']"),
-        Break("matrixdata/replica/account.py", "field(default=None, repr=False)", "None"),
+        Break("matrixdata/model/session.py", "access_token: str | None = field(default=None, repr=False)",
+              "access_token: str | None = None"),
     ),
 )  # fmt: skip
 def test_a_whole_session_tells_neither_password_nor_token(server, account, caplog, tmp_path):
@@ -169,7 +170,7 @@ def test_a_whole_session_tells_neither_password_nor_token(server, account, caplo
 def test_a_login_that_fails_in_any_way_tells_neither_password_nor_token(
     server, account, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(login, "_PATIENCE", 0.1)
+    monkeypatch.setattr(sessions, "_PATIENCE", 0.1)
     word, token = account["password"], "syt_canary-" + secrets.token_hex(8)
     canary = Canary(word, token)
     network = server.proxy()

@@ -5,7 +5,10 @@ CREATE TABLE session (
     homeserver    TEXT NOT NULL,
     user_id       TEXT NOT NULL,
     device_id     TEXT NOT NULL,
-    access_token  TEXT            -- NULL once logged out; everything else is kept
+    access_token  TEXT,          -- NULL once logged out from here; everything else is kept
+    refresh_token TEXT,          -- NULL where the server gave none
+    lifetime      REAL,          -- seconds that the access token serves; NULL: until it is revoked
+    obtained_at   INTEGER NOT NULL -- when the tokens were given, microseconds since 1970 UTC
 ) STRICT;
 
 -- Names are private to a user: what a name means is what this user bound it to, never what a room claims.
