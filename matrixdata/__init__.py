@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from matrixdata.errors import MissingExtra as MissingExtra
     from matrixdata.errors import NotFound as NotFound
     from matrixdata.errors import NotSent as NotSent
+    from matrixdata.errors import PaginationLoop as PaginationLoop
     from matrixdata.errors import RateLimited as RateLimited
     from matrixdata.errors import RecordInvalid as RecordInvalid
     from matrixdata.errors import Rejected as Rejected
@@ -91,10 +92,11 @@ _HOMES = {
     ),
     "connect.local": ("LocalServer",),
     "errors": (
-        "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete", "IncompleteWarning",
-        "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent", "RateLimited", "RecordInvalid",
-        "Rejected", "RoomLeft", "RoomReplaced", "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt",
-        "StoreFull", "StoreLocked", "TooLarge", "Unknown", "Unsupported",
+        "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete",
+        "IncompleteWarning", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
+        "PaginationLoop", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft", "RoomReplaced",
+        "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
+        "Unknown", "Unsupported",
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",

@@ -12,6 +12,7 @@ MatrixDataError
 │   ├── LoggedOut          the session is over; your outbox and keys are kept
 │   └── RoomLeft           you left, were kicked or banned; the replica is kept
 ├── Unknown                it may or may not have arrived; resolves later by itself
+│   └── PaginationLoop     the server's pages of history lead nowhere
 ├── RoomReplaced           the room was upgraded; `.new_room_id` follows it
 ├── ServerRolledBack       the server was restored from a backup and forgot events
 ├── KeyMissing             no key to decrypt with
@@ -149,6 +150,16 @@ class Unknown(MatrixDataError):
     def __init__(self, message: str = "", *, uid: str = "") -> None:
         self.uid = uid
         super().__init__(message or "the server did not answer; the outcome is not known yet")
+
+
+class PaginationLoop(Unknown):
+    """The server's pages of a room's history lead in a circle or on without end; the rest stays a listed gap."""
+
+    def __init__(self, room_id: str) -> None:
+        self.room_id = room_id
+        super().__init__(
+            f"the server pages the history of {room_id} in a loop; what is behind it is missing, and listed as a gap"
+        )
 
 
 class RoomReplaced(MatrixDataError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from tests.federation import federating, federation
 from tests.requirements import EVERYTHING_REQUIRED, MARKERS, require
 from tests.servers import pair, server, server_address
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
-__all__ = ["pair", "server", "server_address"]  # one homeserver for all tests that ask for it
+__all__ = ["federating", "federation", "pair", "server", "server_address"]  # shared by all tests that ask
 
 # The same code gets the same verdict, everywhere; `--hypothesis-profile=deep` hunts for new examples.
 # A shell starts what it runs in the background with Ctrl-C ignored, and children would inherit that.

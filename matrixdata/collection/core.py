@@ -339,12 +339,16 @@ class AsyncCollection:
     async def sync(self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None) -> None:
         """Complete the replica from the server now: every gap filled, back to `since` or to the start.
 
+        What came live is compared with the room's history as the server pages it: what other servers told late
+        is put where it belongs, and what was never told is fetched.
+
         Args:
             since: an aware datetime; older history may stay a gap.
             progress: called as pages arrive; None and False as in `publish_many`.
 
         Raises:
             NotSent, Unknown, RateLimited: the server was not reached; what was fetched is kept.
+            PaginationLoop: the server's pages lead nowhere; the gap stays listed.
             ValueError: `since` has no time zone.
         """
         self._services.check()
@@ -352,8 +356,8 @@ class AsyncCollection:
         back_to = microseconds(since) // 1000 if since is not None else None
         await self._services.standing.check_member(self._room_id)
         await self._services.freshness.follow(self._room_id)
-        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
         await self._services.freshness.catch_up(self._room_id, timeout=30)
+        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
 
     async def invalid(self, *, timeout: float = 10.0) -> InvalidRecords:
         """Records that arrived and are quarantined: malformed, or against the schema; with every reason.

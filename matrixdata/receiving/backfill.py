@@ -1,22 +1,23 @@
 """Fetching what was left out: gaps are filled through /messages, newest first, a page a commit.
 
-A page that is committed stays committed, so a backfill can be killed and goes on where it was.
+A page that is committed stays committed, so a backfill can be killed and goes on where it was. Where no gap is left,
+the order of what came live is compared with that of /messages.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import LoggedOut, MatrixDataError, Rejected, Unknown
+from matrixdata.errors import LoggedOut, MatrixDataError, PaginationLoop, Rejected
 from matrixdata.model.steps import reached
-from matrixdata.protocol.requests import messages
-from matrixdata.protocol.sync import MalformedResponse, MessagesPage, parse_messages
+from matrixdata.receiving.paging import Page, Paging
+from matrixdata.receiving.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -30,10 +31,12 @@ log = logging.getLogger("matrixdata.receiving")
 
 # What Synapse gives at most; asking for more gives no more.
 _PAGE = 1000
-# Servers hand out empty pages that go on (rejected events are left out of them), but not without end.
-_EMPTY_PAGES = 50
-# Seconds until a history that could not be fetched is tried again.
-_LATER = 2.0
+# Seconds until a history that could not be fetched is tried again, doubled with each attempt up to the second.
+_LATER, _LATEST = 2.0, 300.0
+# Events looked at beyond those not compared yet.
+_BEYOND = 50
+# Seconds between two comparisons that nobody asked for.
+_CALM = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class SyncProgress:
 
 
 class Backfill:
-    """Fills gaps, one at a time in each room."""
+    """Fills gaps, one at a time in each room, and sets right what servers that were apart have told late."""
 
     def __init__(self, caller: Caller, rooms: Rooms, intake: Intake) -> None:
         self._caller = caller
@@ -61,32 +64,36 @@ class Backfill:
         self._turns: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._told: dict[str, SyncProgress] = {}
         self._moved: dict[str, anyio.Event] = {}
-        self._asked: OrderedDict[str, None] = OrderedDict()
-        self._wake = anyio.Event()
+        self._waiting = Waiting()
+        self._failures: defaultdict[str, int] = defaultdict(int)
+        self._calm_from: dict[str, float] = {}
+        intake.on_foreign.append(self._ask_to_compare)
 
     def ask(self, room_id: str) -> None:
         """Complete this room in the background."""
-        self._asked.setdefault(room_id)
-        self._wake.set()
+        self._waiting.add(room_id)
+
+    def _ask_to_compare(self, room_id: str) -> None:
+        """Events of other servers came: soon see whether they stand where the server has them."""
+        self._waiting.add(room_id, due=self._calm_from.get(room_id, 0.0))
 
     async def run(self) -> None:
         """Complete the rooms asked for, one after the other, for as long as it is not cancelled."""
         while True:
-            while not self._asked:
-                self._wake = anyio.Event()
-                await self._wake.wait()
-            room_id, _ = self._asked.popitem(last=False)  # before: it may be asked for again meanwhile
+            room_id = await self._waiting.next()
             try:
                 await self.complete(room_id)
             except LoggedOut:
-                self._asked[room_id] = None
-                await anyio.sleep(_LATER)
+                self._waiting.add(room_id, due=anyio.current_time() + _LATER)
             except Rejected as error:
                 log.warning("the history of %s cannot be fetched: %s", room_id, error)
             except MatrixDataError as error:
                 log.info("fetching the history of %s goes on later: %s", room_id, error)
-                self._asked[room_id] = None  # behind the others, which may do better
-                await anyio.sleep(_LATER)
+                pause = min(_LATEST, _LATER * 2 ** self._failures[room_id])
+                self._failures[room_id] += 1
+                self._waiting.add(room_id, due=anyio.current_time() + pause)
+            else:
+                self._failures.pop(room_id, None)
 
     async def complete(
         self,
@@ -103,9 +110,10 @@ class Backfill:
         Raises:
             NotSent, Unknown, RateLimited: the server was not reached within `patience` seconds; the rest
                 stays listed as a gap.
+            PaginationLoop: the server's pages lead nowhere; the gap stays listed, with this reason.
             Rejected: the server refuses the history.
         """
-        fetched, ahead = 0, _Ahead()
+        fetched, at, paging = 0, None, Paging(self._caller, room_id, patience=patience)
         if progress is not None:
             await self._watch(room_id, progress)
         async with self._turns[room_id], self._watched(room_id):
@@ -116,10 +124,12 @@ class Backfill:
                     progress(self._told[room_id])
                 if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
                     break
-                ahead = await self._page(gaps[0], ahead, patience)
-                fetched += ahead.before
+                if gaps[0].id != at:
+                    at, paging = gaps[0].id, Paging(self._caller, room_id, patience=patience)
+                fetched += await self._page(gaps[0], paging)
             if progress is not None:
                 progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
+            await self._compare(room_id, patience)
 
     async def _watch(self, room_id: str, progress: Callable[[SyncProgress], None]) -> None:
         """Pass on how far another call is, until it ends."""
@@ -144,17 +154,25 @@ class Backfill:
         if moved := self._moved.pop(room_id, None):
             moved.set()
 
-    async def _page(self, gap: GapRow, ahead: _Ahead, patience: float) -> _Ahead:
+    async def _page(self, gap: GapRow, paging: Paging) -> int:
         """Commit one page, while the next one is already being fetched: the server and we work at once."""
-        page, after = ahead.taken(gap.token) or await self._fetch(gap, gap.token, patience)
-        following = _Ahead(after, before=len(page.events))
+        try:
+            page = await paging.page(gap.token, limit=_PAGE)
+        except PaginationLoop as error:
+            await self._rooms.gap_problem(gap, str(error))
+            raise
+        except Rejected as error:
+            if error.status != 400 or not gap.token:
+                raise
+            await self._rooms.gap_token_lost(gap)
+            return 0
         reached("backfill.1 received")
         failure: MatrixDataError | None = None
         async with anyio.create_task_group() as tasks:
-            if after is not None:
-                tasks.start_soon(self._look_ahead, gap, following, patience)
+            if page.after is not None:
+                tasks.start_soon(_look_ahead, paging, page.after)
             try:
-                closed = await self._intake.page(gap, page, token=after)
+                closed = await self._intake.page(gap, page.found, token=page.after)
                 reached("backfill.2 committed")
             except MatrixDataError as error:  # carried out by hand: the task group would wrap it
                 closed, failure = True, error
@@ -162,57 +180,31 @@ class Backfill:
                 tasks.cancel_scope.cancel()
         if failure is not None:
             raise failure
-        return following
+        return len(page.found.events)
 
-    async def _look_ahead(self, gap: GapRow, ahead: _Ahead, patience: float) -> None:
-        assert ahead.token is not None  # noqa: S101  only called with one
-        try:
-            ahead.found = await self._fetch(gap, ahead.token, patience)
-        except MatrixDataError as error:
-            ahead.error = error
+    async def _compare(self, room_id: str, patience: float) -> None:
+        """Bring what came live into the order of /messages, and add what /sync has never told.
 
-    async def _fetch(self, gap: GapRow, token: str, patience: float) -> tuple[MessagesPage, str | None]:
-        """The next page that has events, or the end; and the token that goes on from it, None at the end."""
-        seen: set[str] = set()
-        while True:
-            seen.add(token)
-            request = messages(gap.room_id, start=token or None, limit=_PAGE)
-            try:
-                page = parse_messages(await self._caller.call(request, patience=patience))
-            except MalformedResponse as error:
-                raise Unknown(f"the server's history of {gap.room_id} is malformed: {error}") from error
-            if page.unreadable:
-                log.warning(
-                    "%d events of %s have no usable id; they cannot be kept", page.unreadable, gap.room_id
-                )
-            after = None if _is_start(page) else page.end
-            if page.events or after is None:
-                return page, None if after == token else after
-            if after in seen or len(seen) > _EMPTY_PAGES:
-                raise Unknown(
-                    f"the server pages the history of {gap.room_id} in a loop; a gap is left and listed"
-                )
-            token = after
+        Servers that were apart tell each other what they missed; that stands between what is here already, and the
+        older part of it may never come through /sync (measured). So it goes on for as long as a page brings anything.
+        """
+        todo = await self._rooms.uncompared(room_id, self._intake.home)
+        if not todo.events:
+            return
+        paging, newest, below = Paging(self._caller, room_id, patience=patience), None, None
+        page, limit = Page.none(), min(_PAGE, todo.events + _BEYOND)
+        while page.after is not None:
+            page = await paging.page(page.after, limit=limit)
+            done = await self._intake.arrange(room_id, page.found, below=below)
+            newest, below = newest if newest is not None else done.newest, done.oldest
+            past = todo.down_to is not None and below is not None and below <= todo.down_to
+            if done.at_gap or below is None or (done.calm and (past or not todo.foreign)):
+                break
+            limit = _PAGE
+        if newest is not None:
+            await self._rooms.compared(room_id, newest)
+        self._calm_from[room_id] = anyio.current_time() + _CALM
 
 
-@dataclass(slots=True)
-class _Ahead:
-    """A page fetched before it was asked for. `before` counts the events of the page before it."""
-
-    token: str | None = None
-    before: int = 0
-    found: tuple[MessagesPage, str | None] | None = None
-    error: MatrixDataError | None = None
-
-    def taken(self, token: str) -> tuple[MessagesPage, str | None] | None:
-        """What was fetched, if it is what `token` leads to."""
-        if token != self.token:
-            return None
-        if self.error is not None:
-            raise self.error
-        return self.found
-
-
-def _is_start(page: MessagesPage) -> bool:
-    """Nothing comes before a room's creation, though servers go on handing out tokens (measured)."""
-    return any(event.type == "m.room.create" and event.state_key == "" for event in page.events)
+async def _look_ahead(paging: Paging, token: str) -> None:
+    await paging.look_ahead(token, limit=_PAGE)

@@ -24,10 +24,11 @@ from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage, RoomUpdate, SyncBatch
+    from matrixdata.replica.order import Arranged
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.rooms import Rooms
     from matrixdata.replica.rows import Applied, EventRow, GapRow, StateRow
@@ -44,6 +45,10 @@ class Intake:
         self._outbox = outbox
         self._user_id = user_id
         self._rules: dict[str, Rules] = {}
+        self.home = user_id.partition(":")[2]
+        """The name of our own server."""
+        self.on_foreign: list[Callable[[str], None]] = []
+        """Called with a room id after a sync response brought events of other servers into it."""
 
     async def rules(self, room_id: str) -> Rules:
         """The rules that a room's records are judged by, as its state in the replica has them."""
@@ -81,6 +86,7 @@ class Intake:
                 await self._judge_again(change.room_id)
         await self._settle(applied)
         reached("publish.5 settled")
+        self._tell_foreign(applied)
 
     async def state(self, room_id: str, state: tuple[StateRow, ...]) -> None:
         """Commit a room's state fetched by itself, as a one-shot writer does."""
@@ -99,14 +105,19 @@ class Intake:
         rules = await self.rules(gap.room_id)
         rows = await _rows(page.events, rules)
         applied = await self._rooms.fill(gap, rows, token=token)
-        if any(row.redacts for row in rows):
-            await self._judge_again(gap.room_id)
-        if await self.rules(gap.room_id) is not rules:
-            # They changed while the page was on its way, after the rows that were here had been judged anew.
-            rows = await _rows(page.events, await self.rules(gap.room_id))
-            await self._rooms.rejudge(gap.room_id, [row for row in rows if row.record], rules=None)
+        await self._follow_up(gap.room_id, page, rows, rules)
         await self._settle(applied)
         return applied.reached_known
+
+    async def arrange(self, room_id: str, page: MessagesPage, *, below: int | None) -> Arranged:
+        """Commit one page of the newest events, which goes on from position `below`, in the order it has."""
+        rules = await self.rules(room_id)
+        rows = await _rows(page.events, rules)
+        done, applied = await self._rooms.arrange(room_id, rows, below=below)
+        if not done.calm:
+            await self._follow_up(room_id, page, rows, rules)
+            await self._settle(applied)
+        return done
 
     async def reconcile(self) -> None:
         """Remove outbox items whose echo was committed before a crash could settle them."""
@@ -137,6 +148,23 @@ class Intake:
             prev_batch=update.prev_batch,
             membership=membership_of(self._user_id, state) or update.membership,
         )
+
+    async def _follow_up(
+        self, room_id: str, page: MessagesPage, rows: Sequence[EventRow], rules: Rules
+    ) -> None:
+        """Bring verdicts in line with what a page of older events, or the time it took, has changed."""
+        if any(row.redacts for row in rows):
+            await self._judge_again(room_id)
+        if await self.rules(room_id) is not rules:
+            # They changed while the page was on its way, after the rows that were here had been judged anew.
+            rows = await _rows(page.events, await self.rules(room_id))
+            await self._rooms.rejudge(room_id, [row for row in rows if row.record], rules=None)
+
+    def _tell_foreign(self, applied: Applied) -> None:
+        pairs = zip(applied.added, applied.added_in, strict=True)
+        for room_id in {room for row, room in pairs if row.sender.partition(":")[2] != self.home}:
+            for listener in self.on_foreign:
+                listener(room_id)
 
     async def _judge_again(self, room_id: str) -> None:
         """The room's rules may have changed: bring every row's verdict in line with them."""

@@ -32,11 +32,14 @@ def newest_change(c: sqlite3.Connection) -> int:
 def gaps_of(c: sqlite3.Connection, room_id: str) -> list[GapRow]:
     """Unfilled stretches of a room, the newest first."""
     query = (
-        "SELECT g.id, r.room_id, g.token, g.lower IS NULL, g.opened FROM gap g JOIN room r ON r.id = g.room"
+        "SELECT g.id, r.room_id, g.token, g.lower IS NULL, g.opened, g.problem FROM gap g JOIN room r ON r.id = g.room"
         " WHERE r.room_id = ? ORDER BY g.upper DESC"
     )
     rows = c.execute(query, (room_id,)).fetchall()
-    return [GapRow(key, room, token, bool(start), opened) for key, room, token, start, opened in rows]
+    return [
+        GapRow(key, room, token, bool(start), opened, problem)
+        for key, room, token, start, opened, problem in rows
+    ]
 
 
 def changes_after(

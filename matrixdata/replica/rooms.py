@@ -10,6 +10,7 @@ from matrixdata.errors import StoreLocked
 from matrixdata.model.steps import reached
 from matrixdata.replica import forgotten, redaction, timeline
 from matrixdata.replica.changes import changes_after, gaps_of, newest_change, passed_at
+from matrixdata.replica.order import Arranged, Uncompared, arrange, uncompared
 from matrixdata.replica.rows import (
     Applied,
     EventRow,
@@ -133,6 +134,41 @@ class Rooms:
         applied = await self._db.write(work)
         self._committed()
         return applied
+
+    async def gap_problem(self, gap: GapRow, problem: str) -> None:
+        """Keep why a gap could not be filled, for whoever sees it."""
+        await self._db.write(
+            lambda c: c.execute("UPDATE gap SET problem = ? WHERE id = ?", (problem, gap.id))
+        )
+
+    async def gap_token_lost(self, gap: GapRow) -> None:
+        """The server does not know a gap's token (any more): the way to it leads from the newest event again."""
+        await self._db.write(lambda c: c.execute("UPDATE gap SET token = '' WHERE id = ?", (gap.id,)))
+
+    async def uncompared(self, room_id: str, home: str) -> Uncompared:
+        """What of a room's order is to be compared with that of /messages; `home` is our server's name."""
+        return await self._db.read(lambda c: uncompared(c, room_id, home))
+
+    async def arrange(
+        self, room_id: str, page: Sequence[EventRow], *, below: int | None
+    ) -> tuple[Arranged, Applied]:
+        """Commit one page of /messages (newest first), which goes on from position `below`, in its order."""
+
+        def work(c: sqlite3.Connection) -> tuple[Arranged, Applied]:
+            self._check_epoch(c)
+            done = arrange(c, timeline.room_key(c, room_id), page, below=below)
+            rooms = (room_id,) * len(done.added)
+            return done, Applied(newest_change(c), done.added, rooms, unscrubbed=redaction.unscrubbed(c))
+
+        done, applied = await self._db.write(work)
+        if not done.calm:
+            self._committed()
+        return done, applied
+
+    async def compared(self, room_id: str, position: int) -> None:
+        """Up to this position the order is that of /messages."""
+        query = "UPDATE room SET compared = ? WHERE room_id = ?"
+        await self._db.write(lambda c: c.execute(query, (position, room_id)))
 
     async def unscrubbed(self) -> str | None:
         """What to give to `scrub` if redacted content may still stand in the database's log, from before a crash."""

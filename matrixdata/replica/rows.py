@@ -81,6 +81,7 @@ class GapRow:
         token: /messages backwards from here.
         from_start: it reaches back to the room's beginning.
         opened: the newest change when it was opened; what fills it is news to whoever was reading then.
+        problem: why it could not be filled at the last attempt; None when nothing stands in the way.
     """
 
     id: int
@@ -88,6 +89,7 @@ class GapRow:
     token: str
     from_start: bool
     opened: int
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ def append(
     opened = missing and not have and (limited or prev_batch is not None)
     if opened:
         position += _BLOCK
+        if newest is None:  # what fills this gap comes from /messages, in its order
+            c.execute("UPDATE room SET compared = ? WHERE id = ?", (position, room))
         # Without a token of its own the gap is filled from the newest event backwards.
         _open_gap(c, room, lower=newest, upper=position + STEP, token=prev_batch or "")
     placed = [(position + n * STEP, row) for n, row in enumerate(new, start=1)]
@@ -119,7 +121,8 @@ def fill(
 ) -> tuple[list[EventRow], bool]:
     """Put a page of older events (newest first) into a gap. Returns those added, and whether it is closed.
 
-    The gap closes at the start of the room (`token` None) or where the page meets an event from below it.
+    The gap closes at the start of the room (`token` None) or where the page meets events from below it, and
+    nothing but those: events of servers that were apart stand between known ones.
     """
     found = c.execute("SELECT room, lower, upper, opened FROM gap WHERE id = ?", (gap_id,)).fetchone()
     if found is None:
@@ -130,15 +133,17 @@ def fill(
     if below and lower is not None and _has_gap_below(c, room, lower):
         # The page goes on past this gap and into the next one, where the rest of it belongs.
         rows = rows[: next(n for n, row in enumerate(rows) if row.event_id in below)]
+    first_below = next((n for n, row in enumerate(rows) if row.event_id in below), len(rows))
+    last_new = max((n for n, row in enumerate(rows) if row.event_id not in have), default=-1)
     new = _without_repeats(row for row in rows if row.event_id not in have)
     placed = [(upper - n * STEP, row) for n, row in enumerate(new, start=1)]
     insert(c, room, placed, kind="backfilled", opened=0 if lower is None else opened)
     upper -= len(new) * STEP
-    closed = token is None or bool(below)
+    closed = token is None or (bool(below) and last_new < first_below)
     if closed:
         c.execute("DELETE FROM gap WHERE id = ?", (gap_id,))
     else:
-        c.execute("UPDATE gap SET upper = ?, token = ? WHERE id = ?", (upper, token, gap_id))
+        c.execute("UPDATE gap SET upper = ?, token = ?, problem = NULL WHERE id = ?", (upper, token, gap_id))
     return new, closed
 
 

@@ -21,6 +21,7 @@ CREATE TABLE room (
     room_id     TEXT NOT NULL UNIQUE,
     membership  TEXT NOT NULL DEFAULT '',
     newest      INTEGER,             -- position of the newest event; NULL before any timeline was seen
+    compared    INTEGER,             -- up to this position the order was compared with that of /messages; NULL: never
     rules       TEXT NOT NULL DEFAULT ''   -- fingerprint of the rules that the rows' states were judged by
 ) STRICT;
 
@@ -66,7 +67,8 @@ CREATE TABLE gap (
     lower   INTEGER,
     upper   INTEGER NOT NULL,        -- the next event found is put at upper - 1
     token   TEXT NOT NULL,           -- /messages backwards from here
-    opened  INTEGER NOT NULL
+    opened  INTEGER NOT NULL,
+    problem TEXT                     -- why it could not be filled; NULL: nothing is known against it
 ) STRICT;
 CREATE INDEX gap_room ON gap (room, upper);
 
