@@ -273,7 +273,7 @@ class AsyncQuery:
         scan = self._services.rooms.scan(self._room_id)
         async with aclosing(scan.records(self._spec.span, narrowed)) as pages:
             async for page in pages:
-                for event_id, sender, uid, value, time, change, _ in page:
+                for event_id, sender, uid, value, time, change, edited, _ in page:
                     if sender == user:
                         waiting.pop(uid, None)
                         if uid in shown:
@@ -285,6 +285,7 @@ class AsyncQuery:
                         moment(time),
                         Position(change, replica),
                         uid,
+                        edited=bool(edited),
                     )
                     while late and (
                         late[0].time > record.time if newest_first else late[0].time < record.time

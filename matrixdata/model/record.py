@@ -48,6 +48,7 @@ class Record:
         position: where it stands in this replica's change feed; None while pending.
         uid: the id its sender gave it; readers count one row per (sender, uid).
         row_state: VALID or PENDING here; other states are listed by `invalid()` and `history()`.
+        edited: its sender replaced the value since by an edit; `event_id` stays that of the event that brought it.
     """
 
     value: JSON
@@ -57,6 +58,7 @@ class Record:
     position: Position | None
     uid: str
     row_state: RowState = RowState.VALID
+    edited: bool = False
 
     def __repr__(self) -> str:
         return (

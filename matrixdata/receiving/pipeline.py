@@ -9,6 +9,7 @@ import msgspec
 
 from matrixdata.model import Problem, RowState
 from matrixdata.protocol.content import COLLECTION, RECORD, SCHEMA, unpack_record
+from matrixdata.protocol.edits import edited_event, new_content
 from matrixdata.protocol.numbers import WireError
 from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.replica.rows import EventRow, StateRow
@@ -103,7 +104,11 @@ def _record_row(row: EventRow, rules: Rules) -> EventRow:
     if row.type != RECORD:
         return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
     try:
-        content = unpack_record(decode(row.content or b""))
+        found = decode(row.content or b"")
+        edits = edited_event(found)
+        if edits is not None:
+            return _edit_row(replace(row, record=False, edits=edits), new_content(found), rules)
+        content = unpack_record(found)
     except MalformedResponse as error:
         return _invalid(row, [Problem("", _FAULT, str(error))])
     except WireError as error:
@@ -121,7 +126,24 @@ def _record_row(row: EventRow, rules: Rules) -> EventRow:
     )
 
 
-def _invalid(row: EventRow, problems: Iterable[Problem]) -> EventRow:
+def _edit_row(row: EventRow, found: object, rules: Rules) -> EventRow:
+    """An edit is judged as the record that it would make; whether it may replace that one, the replica sees."""
+    try:
+        content = unpack_record(found)
+    except WireError as error:
+        return _invalid(row, error.problems, record=False)
+    problems = rules.problems(content.value, content.schema_hash)
+    if problems:
+        return _invalid(replace(row, schema=content.schema_hash), problems, record=False)
+    return replace(
+        row,
+        schema=content.schema_hash,
+        value=msgspec.json.encode(content.value),
+        time=rules.time_of(content.value),
+    )
+
+
+def _invalid(row: EventRow, problems: Iterable[Problem], *, record: bool = True) -> EventRow:
     listed = [[p.pointer, p.rule, p.message, p.value] for p in problems]
     encoded = msgspec.json.encode(listed)
-    return replace(row, record=True, row_state=RowState.INVALID, problems=encoded)
+    return replace(row, record=record, row_state=RowState.INVALID, problems=encoded)

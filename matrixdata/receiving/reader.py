@@ -78,9 +78,10 @@ class Reader:
                     time=moment(time),
                     position=Position(change, self._sources.replica),
                     uid=uid,
+                    edited=bool(edited),
                 ),
             )
-            for event_id, sender, uid, value, time, change, position in page
+            for event_id, sender, uid, value, time, change, edited, position in page
         ]
         self.at = found[-1][0] if found else replace(self.at, position=None, from_time=None)
         self.moved = self.more = True
@@ -113,17 +114,21 @@ class Reader:
         if entry.kind == "redaction":
             return Redacted(entry.event.event_id, position) if self._telling is not None else None
         if entry.event.row_state == "invalid":
-            if entry.first or entry.kind == "revalidated":
+            if entry.first or entry.kind in {"revalidated", "edited"}:
                 return None  # it was valid then; when that ended comes later in the feed
             return Invalid(invalid_record(entry.event), position)
         return await self._record(entry)
 
+    def _is_news(self, entry: FeedEntry) -> bool:
+        if entry.kind == "edited":
+            return not entry.shadowed
+        # What is valid again was handed out when it first was, unless it was not valid when we read that.
+        return not entry.repeat and (entry.first or entry.event.event_id in self._passed)
+
     async def _record(self, entry: FeedEntry) -> Record | None:
-        if entry.repeat:
+        if not self._is_news(entry):
             return None
         event = entry.event
-        if not entry.first and event.event_id not in self._passed:
-            return None  # valid again, and handed out when it first was
         if entry.shadowed:
             winner = await self._sources.rooms.find(self._room_id, event.sender, event.uid or "")
             if winner is None or winner.row_state != "valid":

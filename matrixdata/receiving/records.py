@@ -42,6 +42,7 @@ def stored_record(event: StoredEvent, replica: str, *, change: int | None = None
         time=moment(event.time or 0),
         position=Position(event.change if change is None else change, replica),
         uid=event.uid or "",
+        edited=event.edited,
     )
 
 

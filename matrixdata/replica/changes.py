@@ -9,17 +9,18 @@ from matrixdata.replica.scan import STORED, WAS_VALID, stored_event
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Whether another event with this (sender, uid) became valid earlier, so that its record was delivered with that one.
 _REPEAT = (
     "e.uid IS NOT NULL AND EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
     " AND o.sender = e.sender AND o.row_state = e.row_state AND ifnull(o.born, o.change) < ifnull(e.born, e.change))"
 )
-# A redaction may be followed by nothing; of several changes of the other kinds, each may matter to somebody.
+# By a redaction everything is, and an edit by the next; of several changes of other kinds each may matter to somebody.
 _OVERTAKEN = (
     "EXISTS (SELECT 1 FROM change n WHERE n.event = c.event AND n.id > c.id"
-    " AND n.kind IN ('redaction', 'revalidated', 'invalidated') AND n.kind = 'redaction')"
+    " AND n.kind IN ('redaction', 'revalidated', 'invalidated', 'edited')"
+    " AND (n.kind = 'redaction' OR n.kind = 'edited' AND c.kind = 'edited'))"
 )
 
 
@@ -49,7 +50,8 @@ def changes_after(
     marks = ",".join("?" * len(states))
     query = (
         f"SELECT {STORED}, e.record, e.shadowed, {_REPEAT}, ifnull(c.id = e.born, 0), c.id, c.kind, o.kind, o.opened"  # noqa: S608  constants and ? marks
-        " FROM change c JOIN event e ON e.id = c.event JOIN change o ON o.id = e.change"
+        " FROM change c JOIN event e ON e.id = c.event"
+        " JOIN change o ON o.id = iif(c.by IS NULL, e.change, (SELECT x.change FROM event x WHERE x.id = c.by))"
         " WHERE c.room = (SELECT id FROM room WHERE room_id = ?) AND c.id > ?"
         f" AND (e.row_state IN ({marks}) OR c.kind = 'redaction' OR c.id = e.born)"
         f" AND NOT {_OVERTAKEN} ORDER BY c.id LIMIT ?"
@@ -62,7 +64,7 @@ def changes_after(
     found = [_entry(row) for row in wanted]
     passed = {e.event.event_id for e in found if e.first and e.event.row_state not in {"valid", "redacted"}}
     return FeedPage(
-        tuple(e for e in found if e.event.row_state in states or e.kind == "redaction"),
+        tuple(_latest(e for e in found if e.event.row_state in states or e.kind == "redaction")),
         rows[-1][-4] if more else newest,
         more,
         tuple(gaps_of(c, room_id)),
@@ -70,12 +72,19 @@ def changes_after(
     )
 
 
+def _latest(entries: Iterable[FeedEntry]) -> list[FeedEntry]:
+    """Without what an edit in the same page tells again: both would show the value as it is now."""
+    found = list(entries)
+    edited = {e.event.event_id: e.change for e in found if e.kind == "edited"}
+    return [e for e in found if e.kind == "redaction" or e.change >= edited.get(e.event.event_id, 0)]
+
+
 def passed_at(c: sqlite3.Connection, room_id: str, change: int) -> frozenset[str]:
     """See `Rooms.passed`."""
     rows = c.execute(
         "SELECT e.event_id FROM event e JOIN room r ON r.id = e.room WHERE r.room_id = ?"  # noqa: S608  constants
         " AND e.id IN (SELECT event FROM change INDEXED BY change_again WHERE kind = 'invalidated'"
-        " AND kind IN ('redaction', 'revalidated', 'invalidated'))"
+        " AND kind IN ('redaction', 'revalidated', 'invalidated', 'edited'))"
         f" AND e.born <= ? AND e.row_state <> 'redacted' AND NOT ({WAS_VALID})",
         (room_id, change, change, change),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from matrixdata.replica.edits import settle_arrivals
 from matrixdata.replica.redaction import mark_unscrubbed, redact, redact_awaited
 from matrixdata.replica.winners import choose_winner
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 _INSERT = """
     INSERT INTO event (id, room, position, event_id, type, state_key, sender, origin_time, content, record,
-                       row_state, problems, uid, schema, value, time, change, born)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       row_state, problems, uid, schema, value, time, edits, change, born)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_CHANGE = "INSERT INTO change (id, room, event, kind, opened) VALUES (?, ?, ?, ?, ?)"
 
@@ -47,6 +48,7 @@ def insert(
         if row.redacts:
             redact(c, room, row.redacts)
     redact_awaited(c, room, key)
+    settle_arrivals(c, room, key, [row.edits for _, row in placed if row.edits])
     if any(row.row_state == "redacted" for _, row in placed):
         mark_unscrubbed(c)
 
@@ -61,6 +63,7 @@ def _values(room: int, key: int, position: int, row: EventRow, change: int) -> t
     return (
         *(key, room, position, row.event_id, row.type, row.state_key, row.sender, row.origin_time),
         *(row.content, row.record, row.row_state, row.problems, row.uid, row.schema, row.value, row.time),
+        row.edits,
         *(change, change if row.row_state == "valid" else None),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matrixdata.protocol.pruning import pruned
+from matrixdata.replica.edits import forget, release, settle
 from matrixdata.replica.winners import choose_winner
 
 if TYPE_CHECKING:
@@ -20,12 +21,19 @@ def redact(c: sqlite3.Connection, room: int, event_id: str) -> None:
     """Remove an event's content for good, now or when it comes; the row stays as a tombstone."""
     redact_state(c, room, event_id)
     found = c.execute(
-        "SELECT id, sender, uid, row_state FROM event WHERE room = ? AND event_id = ?", (room, event_id)
+        "SELECT id, sender, uid, edits, row_state FROM event WHERE room = ? AND event_id = ?",
+        (room, event_id),
     ).fetchone()
     if found is None:
         c.execute("INSERT OR IGNORE INTO redaction VALUES (?, ?)", (room, event_id))
-    elif found[3] != "redacted":
-        _empty(c, room, *found[:3])
+    elif found[4] != "redacted":
+        key, sender, uid, edits, _ = found
+        _empty(c, room, key)
+        if uid is not None:
+            choose_winner(c, room, sender, uid)
+        release(c, room, event_id)
+        if edits is not None:
+            settle(c, room, edits, tell=True, by=key)
 
 
 def redact_state(c: sqlite3.Connection, room: int, event_id: str) -> None:
@@ -77,13 +85,12 @@ def redact_awaited(c: sqlite3.Connection, room: int, first: int) -> None:
         redact(c, room, event_id)
 
 
-def _empty(c: sqlite3.Connection, room: int, key: int, sender: str, uid: str | None) -> None:
+def _empty(c: sqlite3.Connection, room: int, key: int) -> None:
+    forget(c, key)
     c.execute(
         "UPDATE event SET content = NULL, value = NULL, problems = NULL, uid = NULL, schema = NULL, shadowed = 0,"
-        " row_state = 'redacted' WHERE id = ?",
+        " edits = NULL, record = record OR edits IS NOT NULL, row_state = 'redacted' WHERE id = ?",
         (key,),
     )
     c.execute("INSERT INTO change (room, event, kind) VALUES (?, ?, 'redaction')", (room, key))
     mark_unscrubbed(c)
-    if uid is not None:
-        choose_winner(c, room, sender, uid)

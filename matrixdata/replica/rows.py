@@ -17,6 +17,7 @@ class EventRow:
         time: the record's time in microseconds since 1970 UTC; None unless it is a record.
         problems: JSON list of [pointer, rule, message, value] when invalid.
         redacts: the event whose content this one removes.
+        edits: the event whose record this one replaces by its own; such a row is no record itself.
         txn_id: our own transaction id, when the event came back to the device that sent it.
     """
 
@@ -34,6 +35,7 @@ class EventRow:
     value: bytes | None = None
     time: int | None = None
     redacts: str | None = None
+    edits: str | None = None
     txn_id: str | None = None
 
 
@@ -134,6 +136,7 @@ class StoredEvent:
 
     Attributes:
         change: at which it was first valid; of an event that never was, the one that brought it.
+        edited: the value is that of an edit.
     """
 
     event_id: str
@@ -148,6 +151,7 @@ class StoredEvent:
     value: bytes | None
     time: int | None
     change: int
+    edited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class FeedEntry:
 
     Attributes:
         change: its number, which is not that of the event where the event changed again.
-        kind: "live", "backfilled", "redaction", "revalidated" or "invalidated".
+        kind: "live", "backfilled", "redaction", "revalidated", "invalidated" or "edited".
         first: the event became valid with this change and was not before.
         record: the event is one of ours.
         shadowed: another event with the same (sender, uid) counts instead.

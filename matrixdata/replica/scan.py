@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
-    " e.uid, e.value, e.time, ifnull(e.born, e.change)"
+    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL"
 )
 _PAGE = 5000
 _VALID = "e.record = 1 AND e.row_state = 'valid'"
@@ -35,7 +35,7 @@ WAS_VALID = (
 
 def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns STORED names
     """One row of the columns in `STORED`."""
-    return StoredEvent(*row)
+    return replace(StoredEvent(*row), edited=bool(row[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,33 @@ class Span:
     newest_first: bool = False
 
 
+# Of an edited record, what its value and time were at a moment: those of the edit that was in force, or its own.
+_THEN = (
+    "iif(e.edited IS NULL, e.{name}, ifnull((SELECT d.{name} FROM event d WHERE d.edits = e.event_id"
+    " AND d.room = e.room AND d.row_state = 'valid' AND d.born <= {as_of} ORDER BY d.origin_time DESC, d.event_id DESC"
+    " LIMIT 1), (SELECT u.{name} FROM unedited u WHERE u.event = e.id)))"
+)
+_EDITED_THEN = (
+    "EXISTS (SELECT 1 FROM event d WHERE e.edited IS NOT NULL AND d.edits = e.event_id AND d.room = e.room"
+    " AND d.row_state = 'valid' AND d.born <= {as_of})"
+)
+
+
+def _columns(as_of: int | None) -> tuple[str, str, str]:
+    """The expressions for a record's value, its time, and whether it is edited."""
+    if as_of is None:
+        return "e.value", "e.time", "e.edited IS NOT NULL"
+    value, time = (_THEN.format(name=name, as_of=int(as_of)) for name in ("value", "time"))
+    return value, time, _EDITED_THEN.format(as_of=int(as_of))
+
+
 def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple[str, list[Any]]:
     """The SELECT of a span, and its parameters."""
+    value, time, edited = _columns(span.as_of)
     tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
     bounds = (
-        ("e.time >= ?", span.since),
-        ("e.time < ?", span.until),
+        (f"{time} >= ?", span.since),
+        (f"{time} < ?", span.until),
         ("e.born > ?", span.after),
         (WAS_VALID, span.as_of),
         (_COUNTED, span.as_of),
@@ -77,12 +98,13 @@ def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple
             tests.append(test)
             parameters += [bound] * test.count("?")
     if where is not None:
-        tests.append(f"({where.sql})")
+        # The filter looks at the value that stands now; what an edit changed since is left to the exact one.
+        tests.append(f"({where.sql})" if span.as_of is None else f"(({where.sql}) OR e.edited IS NOT NULL)")
         parameters += where.parameters
     direction = "DESC" if span.newest_first else "ASC"
-    order = f"e.time {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
+    order = f"{time} {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
     query = (
-        "SELECT e.event_id, e.sender, e.uid, e.value, e.time, e.born, e.position FROM event e"  # noqa: S608  constants and ? marks
+        f"SELECT e.event_id, e.sender, e.uid, {value}, {time}, e.born, {edited}, e.position FROM event e"  # noqa: S608  constants and ? marks
         " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
         f"{' AND '.join(tests)} ORDER BY {order}"
     )
@@ -99,7 +121,7 @@ class Scan:
     async def records(
         self, span: Span, where: SqliteFilter | None = None
     ) -> AsyncGenerator[list[tuple[Any, ...]]]:
-        """Pages of (event_id, sender, uid, value, time, change, position) of the records that count.
+        """Pages of (event_id, sender, uid, value, time, change, edited, position) of the records that count.
 
         With a filter, those that it rules out are left out; unless it is exact, others that do not match are not.
         """
@@ -126,7 +148,7 @@ class Scan:
         """Pages of our own events in whatever state but redacted, for judging them anew."""
         query = (
             f"SELECT {STORED} FROM event e WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"  # noqa: S608  constants
-            " AND e.record = 1 AND e.row_state <> 'redacted' ORDER BY e.position"
+            " AND (e.record = 1 OR e.edits IS NOT NULL) AND e.row_state <> 'redacted' ORDER BY e.position"
         )
         async for page in self._pages(query, [self._room_id]):
             yield [stored_event(row) for row in page]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.replica.edits import forget, settle
 from matrixdata.replica.winners import choose_winner
 
 if TYPE_CHECKING:
@@ -21,19 +22,30 @@ def rejudge(c: sqlite3.Connection, room: int, rows: Sequence[EventRow]) -> None:
 
 def _rejudge(c: sqlite3.Connection, room: int, row: EventRow) -> None:
     found = c.execute(
-        "SELECT id, row_state, time FROM event WHERE event_id = ? AND row_state <> 'redacted'",
+        "SELECT e.id, e.row_state, iif(e.edited IS NULL, e.time, u.time), e.born FROM event e"
+        " LEFT JOIN unedited u ON u.event = e.id WHERE e.event_id = ? AND e.row_state <> 'redacted'",
         (row.event_id,),
     ).fetchone()
-    if found is None or (found[1] == row.row_state and found[2] == row.time):
+    if found is None or (found[1] == row.row_state and found[2] == row.time and row.edits is None):
         return
+    key, before, _, born = found
+    forget(c, key)
     c.execute(
         "UPDATE event SET row_state = ?, problems = ?, uid = ?, schema = ?, value = ?, time = ? WHERE id = ?",
-        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, found[0]),
+        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, key),
     )
-    if found[1] != row.row_state:
-        _note(c, room, found[0], valid=row.row_state == "valid")
+    if row.edits is not None:
+        if row.row_state == "valid":
+            c.execute(
+                "UPDATE event SET born = (SELECT max(id) FROM change) WHERE id = ? AND born IS NULL", (key,)
+            )
+        settle(c, room, row.edits, tell=born is None)
+        return
+    if before != row.row_state:
+        _note(c, room, key, valid=row.row_state == "valid")
     if row.uid is not None:
         choose_winner(c, room, row.sender, row.uid)
+    settle(c, room, row.event_id, tell=False)
 
 
 def _note(c: sqlite3.Connection, room: int, key: int, *, valid: bool) -> None:

@@ -1,5 +1,6 @@
 // Reads contents of io.matrixdata.record events from standard input, one JSON text a line, and writes for each a line
-// {"uid":…,"schema":…,"value":…} or {"invalid":rule}. Written from docs/wire-format.md alone; no packages.
+// {"uid":…,"schema":…,"value":…} or {"invalid":rule}. A line with an array of events is a room with the record $r, and
+// what comes out is {"value":…,"edit":…,"invalid":…}. Written from docs/wire-format.md alone; no packages.
 import { readFileSync } from "node:fs";
 class Double { constructor(number) { this.number = number; } } // JavaScript itself cannot tell 21.0 from 21
 const refuse = (rule) => { throw { rule }; };
@@ -48,6 +49,23 @@ export function readRecord(content) {
   const patterns = readPatterns(Object.hasOwn(content, "numbers") ? content.numbers : []);
   return new Map([["uid", content.uid], ["schema", content.schema ?? null], ["value", decode(content.value, patterns, 0)]]);
 }
+const target = (event) => event.content["m.relates_to"]?.rel_type === "m.replace" ? event.content["m.relates_to"].event_id : null;
+function tryRecord(content) {
+  try { return readRecord(content); } catch { return null; }
+}
+export function readRoom(events) {
+  const original = events.find((event) => event.event_id === "$r"), invalid = [];
+  let record = readRecord(original.content), edit = null;
+  for (const event of events.filter((event) => !event.redacted && target(event) !== null)) {
+    const of = events.find((each) => each.event_id === target(event)), made = tryRecord(event.content["m.new_content"]);
+    const fits = !of || of.redacted || (target(of) === null && of.sender === event.sender && of.type === event.type
+      && of.content.uid === made?.get("uid"));
+    if (typeof target(event) !== "string" || !made || !fits) invalid.push(event.event_id);
+    else if (of === original && (!edit || edit.origin_server_ts < event.origin_server_ts
+      || (edit.origin_server_ts === event.origin_server_ts && edit.event_id < event.event_id))) [edit, record] = [event, made];
+  }
+  return new Map([["value", record.get("value")], ["edit", edit?.event_id ?? null], ["invalid", invalid]]);
+}
 export function write(value) { // exact JSON text: a double always has a point or an exponent
   if (value instanceof Double) return (Object.is(value.number, -0) ? "-0" : `${value.number}`).replace(/^[^.e]+$/, "$&.0");
   if (value instanceof Map) return `{${[...value].map(([key, item]) => `${JSON.stringify(key)}:${write(item)}`)}}`;
@@ -55,6 +73,6 @@ export function write(value) { // exact JSON text: a double always has a point o
   return typeof value === "bigint" ? `${value}` : JSON.stringify(value);
 }
 for (const line of readFileSync(0, "utf8").split("\n").filter(Boolean)) {
-  try { console.log(write(readRecord(JSON.parse(line)))); }
+  try { console.log(write(/^\[{"event_id"/.test(line) ? readRoom(JSON.parse(line)) : readRecord(JSON.parse(line)))); }
   catch (error) { console.log(JSON.stringify({ invalid: error.rule ?? `crash: ${error}` })); }
 }

@@ -18,10 +18,11 @@ def read_with_javascript(contents: Iterable[Any]) -> list[dict[str, Any]]:
 
     Args:
         contents: `content` of `io.matrixdata.record` events, for example those of a room's /messages; or
-            their JSON text, for what Python would write differently.
+            their JSON text, for what Python would write differently; or lists of events, as in vectors/edit.json.
 
     Returns:
-        For each content in order either {"uid", "schema", "value"}, numbers exact, or {"invalid": rule}.
+        For each content in order either {"uid", "schema", "value"}, numbers exact, or {"invalid": rule}; for a
+        list {"value", "edit", "invalid"}.
     """
     lines = [content if isinstance(content, str) else json.dumps(content) for content in contents]
     done = subprocess.run(

@@ -43,6 +43,16 @@ def test_every_invalid_record_is_refused_for_the_same_reason():
     assert answers == [{"invalid": case["rule"]} for case in published]
 
 
+def test_every_published_edit_leads_to_the_same_value():
+    published = cases("edit")
+
+    answers = read_with_javascript(case["events"] for case in published)
+
+    for case, answer in zip(published, answers, strict=True):
+        expected = {"value": json.loads(case["value"]), "edit": case["edit"], "invalid": case["invalid"]}
+        assert exact(answer) == exact(expected), case["name"]
+
+
 # Starting Node takes longer than reading, so each example is a whole room.
 @settings(max_examples=8)
 @given(st.lists(records(), min_size=30, max_size=60))

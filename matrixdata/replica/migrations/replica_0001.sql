@@ -44,19 +44,23 @@ CREATE TABLE event (
     time         INTEGER,            -- the record's time, microseconds since 1970 UTC
     shadowed     INTEGER NOT NULL DEFAULT 0,   -- 1: another event with the same (sender, uid) counts instead
     change       INTEGER NOT NULL,   -- the change that brought it
+    edits        TEXT,               -- the event that this one edits; such a row is no record
+    edited       INTEGER,            -- the row of the edit in force, whose value this one carries; NULL: none
     born         INTEGER             -- the change at which it was first valid: what is read as of an earlier one lacks it
 ) STRICT;
 CREATE UNIQUE INDEX event_position ON event (room, position);
 CREATE INDEX event_time ON event (room, time) WHERE record = 1 AND row_state = 'valid' AND shadowed = 0;
 CREATE INDEX event_uid ON event (room, uid, sender) WHERE uid IS NOT NULL;
+CREATE INDEX event_edits ON event (edits) WHERE edits IS NOT NULL;
 CREATE INDEX event_unusable ON event (room, row_state) WHERE row_state IN ('invalid', 'undecryptable');
 
 CREATE TABLE change (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     room    INTEGER NOT NULL,
     event   INTEGER NOT NULL,
-    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated', 'invalidated')),
-    opened  INTEGER NOT NULL DEFAULT 0   -- backfilled: the last change before the gap it fills was opened
+    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated', 'invalidated', 'edited')),
+    opened  INTEGER NOT NULL DEFAULT 0,  -- backfilled: the last change before the gap it fills was opened
+    by      INTEGER                      -- edited: the row of the event that did it
 ) STRICT;
 CREATE INDEX change_room ON change (room, id);
 
@@ -83,6 +87,14 @@ CREATE TABLE state (
     redacted     INTEGER NOT NULL,   -- 1: of the content only what the room's rules need is left
     PRIMARY KEY (room, type, state_key)
 ) STRICT, WITHOUT ROWID;
+-- What a record says itself, while an edit is in force.
+CREATE TABLE unedited (
+    event   INTEGER PRIMARY KEY,
+    value   BLOB,
+    time    INTEGER,
+    schema  TEXT
+) STRICT;
+
 -- Redactions met before what they redact, as when older history is fetched later.
 CREATE TABLE redaction (
     room      INTEGER NOT NULL REFERENCES room (id),
@@ -96,4 +108,4 @@ CREATE TABLE forgotten (
 ) STRICT;
 
 -- Whether an event changed again after it came: few do.
-CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated', 'invalidated');
+CREATE INDEX change_again ON change (event) WHERE kind IN ('redaction', 'revalidated', 'invalidated', 'edited');
