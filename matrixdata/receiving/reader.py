@@ -122,8 +122,10 @@ class Reader:
     def _is_news(self, entry: FeedEntry) -> bool:
         if entry.kind == "edited":
             return not entry.shadowed
+        if entry.repeat:
+            return False
         # What is valid again was handed out when it first was, unless it was not valid when we read that.
-        return not entry.repeat and (entry.first or entry.event.event_id in self._passed)
+        return entry.first or entry.event.event_id in self._passed
 
     async def _record(self, entry: FeedEntry) -> Record | None:
         if not self._is_news(entry):
