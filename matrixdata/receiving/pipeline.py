@@ -101,49 +101,33 @@ def changes_rules(state: Iterable[StateRow]) -> bool:
 
 
 def _record_row(row: EventRow, rules: Rules) -> EventRow:
+    """An edit is judged as the record that it would make; whether it may replace the other, the replica sees."""
     if row.type != RECORD:
         return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
     try:
         found = decode(row.content or b"")
-        edits = edited_event(found)
-        if edits is not None:
-            return _edit_row(replace(row, record=False, edits=edits), new_content(found), rules)
-        content = unpack_record(found)
+        row = replace(row, edits=edited_event(found))
+        content = unpack_record(new_content(found) if row.edits else found)
     except MalformedResponse as error:
         return _invalid(row, [Problem("", _FAULT, str(error))])
     except WireError as error:
         return _invalid(row, error.problems)
+    row = replace(row, uid=None if row.edits else content.uid, schema=content.schema_hash)
     problems = rules.problems(content.value, content.schema_hash)
     if problems:
-        return _invalid(replace(row, uid=content.uid, schema=content.schema_hash), problems)
+        return _invalid(row, problems)
     time = rules.time_of(content.value)
+    if time is None and not row.edits:
+        time = row.origin_time * 1000  # an edit leaves the record its own
     return replace(
         row,
-        uid=content.uid,
-        schema=content.schema_hash,
+        record=row.edits is None,
         value=msgspec.json.encode(content.value),
-        time=row.origin_time * 1000 if time is None else time,
+        time=time,
     )
 
 
-def _edit_row(row: EventRow, found: object, rules: Rules) -> EventRow:
-    """An edit is judged as the record that it would make; whether it may replace that one, the replica sees."""
-    try:
-        content = unpack_record(found)
-    except WireError as error:
-        return _invalid(row, error.problems, record=False)
-    problems = rules.problems(content.value, content.schema_hash)
-    if problems:
-        return _invalid(replace(row, schema=content.schema_hash), problems, record=False)
-    return replace(
-        row,
-        schema=content.schema_hash,
-        value=msgspec.json.encode(content.value),
-        time=rules.time_of(content.value),
-    )
-
-
-def _invalid(row: EventRow, problems: Iterable[Problem], *, record: bool = True) -> EventRow:
+def _invalid(row: EventRow, problems: Iterable[Problem]) -> EventRow:
     listed = [[p.pointer, p.rule, p.message, p.value] for p in problems]
     encoded = msgspec.json.encode(listed)
-    return replace(row, record=record, row_state=RowState.INVALID, problems=encoded)
+    return replace(row, record=row.edits is None, row_state=RowState.INVALID, problems=encoded)
