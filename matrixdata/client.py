@@ -29,7 +29,7 @@ from matrixdata.collection.status import Status, client_html, measured, problem_
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
-from matrixdata.publishing import Acceptance, Receipts, Sender, review
+from matrixdata.publishing import Acceptance, Readback, Receipts, Sender, review
 from matrixdata.receiving import (
     Backfill,
     Feed,
@@ -208,14 +208,17 @@ class AsyncClient:
             followed=lambda: self._loop.live,
             clock=world.clock,
         )
+        self._readback = Readback(self._caller, store.rooms, who=lambda: self._session, clock=world.clock)
         self._sender = Sender(
             self._caller,
             store.outbox,
             receipts,
             store.send_lease,
-            arrived=self._arrived,
+            readback=self._readback,
             barred=standing.barred,
             usable=self._transport.usable,
+            clock=world.clock,
+            chance=world.chance,
         )
         self._backfill = Backfill(self._caller, store.rooms, intake)
         self._loop = SyncLoop(
@@ -265,15 +268,11 @@ class AsyncClient:
         if self._closed or self._tasks is None:
             raise ClientClosed("this client is closed; call matrixdata.connect() again")
 
-    async def _arrived(self, room_id: str, uid: str) -> str | None:
-        event = await self._store.rooms.find(room_id, self.user_id, uid)
-        return event.event_id if event else None
-
     async def _heard(self) -> None:
         """Another process on this store may have committed something."""
         await self._services.intake.refresh()
         if self._store.rooms.attending:
-            await review(self._services.receipts, self._arrived)
+            await review(self._services.receipts, self._readback.arrived)
 
     # -- what it is -------------------------------------------------------------------------------------
     @property

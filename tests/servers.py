@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -22,6 +22,9 @@ import pytest
 
 import matrixdata as md
 from matrixdata import homeserver
+from matrixdata.connect.connecting import open_blocking
+from matrixdata.connect.login import client_for
+from matrixdata.connect.secret import hidden
 from tests.requirements import require
 
 if TYPE_CHECKING:
@@ -154,8 +157,12 @@ class TestServer:
             "store": self.place / (store or name),
         }
 
-    def connect(self, name: str, *, store: str = "", url: str | None = None) -> md.Client:
-        client = md.connect(**self.account(name, store=store, url=url))
+    def connect(
+        self, name: str, *, store: str = "", url: str | None = None, clock: Callable[[], int] | None = None
+    ) -> md.Client:
+        """A client; `clock` gives it the time, in microseconds since 1970 UTC."""
+        account = self.account(name, store=store, url=url)
+        client = md.connect(**account) if clock is None else _with_clock(account, clock)
         self.open.append(client)
         return client
 
@@ -172,6 +179,18 @@ class TestServer:
         proxy = Proxy(self.url)
         self.open.append(proxy)
         return proxy
+
+
+def _with_clock(account: dict[str, Any], clock: Callable[[], int]) -> md.Client:
+    given = {"token": hidden(None), "profile": None, "insecure": False}
+    account = account | {"password": hidden(account["password"])}
+
+    async def make() -> md.AsyncClient:
+        client = await client_for(account.pop("homeserver"), **account, **given)
+        client._environment = replace(client._environment, clock=clock)
+        return client
+
+    return open_blocking(make)
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +281,22 @@ CUT = "cut"
 """Close the connection before the request reaches the server."""
 LOSE = "lose"
 """Let the server act, then close the connection without its answer."""
+
+
+class Held:
+    """A fault: the server acts, and its answer is held until `release`; then it goes on, if anybody still listens."""
+
+    def __init__(self) -> None:
+        self.holding = threading.Event()
+        self._released = threading.Event()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def __call__(self, content: bytes) -> bytes:
+        self.holding.set()
+        self._released.wait(60)
+        return content
 
 
 class _Handler(BaseHTTPRequestHandler):

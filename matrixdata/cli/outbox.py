@@ -12,14 +12,16 @@ from matrixdata.cli.group import Group
 from matrixdata.cli.output import say, write, write_json
 from matrixdata.cli.rows import show_rows
 from matrixdata.cli.settings import account_options, connect, current, examples
-from matrixdata.errors import NotFound
+from matrixdata.errors import Conflict, NotFound, Unknown
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import matrixdata as md
     from matrixdata.collection import OutboxEntry
     from matrixdata.model import JSONObject
 
-_COLUMNS = ("uid", "state", "reason", "accepted", "value", "room_id")
+_COLUMNS = ("uid", "state", "reason", "attempts", "next_attempt", "accepted", "value", "room_id")
 _ADVICE = "On the command line: matrixdata outbox list"
 _LOOK_EVERY = 0.05
 
@@ -81,8 +83,8 @@ def retry(uid: str, *, timeout: float) -> None:
 @click.argument("uid")
 @account_options
 def cancel(uid: str) -> None:
-    """Drop the stuck record UID for good."""
-    with connect() as client, advised(_ADVICE, NotFound):
+    """Drop the record UID for good: a stuck one, or one that is surely not on the server yet."""
+    with connect() as client, advised(_ADVICE, NotFound, Conflict, Unknown):
         client.outbox.cancel(uid)
     if current().as_json:
         write_json({"uid": uid, "state": "cancelled"})
@@ -101,10 +103,18 @@ def _row(entry: OutboxEntry) -> JSONObject:
         "uid": entry.uid,
         "state": entry.state,
         "reason": entry.reason,
-        "accepted": entry.accepted.isoformat().replace("+00:00", "Z"),
+        "attempts": entry.attempts,
+        "first_attempt": _text(entry.first_attempt),
+        "last_attempt": _text(entry.last_attempt),
+        "next_attempt": _text(entry.next_attempt),
+        "accepted": _text(entry.accepted),
         "value": entry.value,
         "room_id": entry.room_id,
     }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment is not None else None
 
 
 def _outcome(client: md.Client, uid: str, timeout: float) -> OutboxEntry | None:

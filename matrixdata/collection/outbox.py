@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from matrixdata.errors import NotFound
+from matrixdata.errors import Conflict, NotFound, Unknown
 from matrixdata.model.listing import Listing
 from matrixdata.receiving.records import moment
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
     from matrixdata.model import JSON
 
-_COLUMNS = ("accepted", "state", "reason", "value", "room_id", "uid")
+_COLUMNS = ("accepted", "state", "reason", "attempts", "next_attempt", "value", "room_id", "uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,14 @@ class OutboxEntry:
 
     Attributes:
         state: "queued", "sent" (acknowledged, not yet back) or "stuck".
-        reason: why it is stuck: the server's errcode, or "server_error" for one that the server kept failing on.
-        accepted: when publish accepted it; aware, UTC.
+        reason: what keeps it from being sent: the server's errcode, or a word of the guide's table; None when
+            nothing does.
+        accepted: when publish accepted it; aware, UTC, as the times below.
+        attempts: how many may have reached the server without our learning so; while it is 0 and the state
+            "queued" the record is surely not there.
+        first_attempt: the first of those; None before.
+        last_attempt: the last attempt of any kind; None before.
+        next_attempt: when it is sent again at the earliest; None: at once, or (stuck) when you ask for it.
     """
 
     room_id: str
@@ -36,6 +42,10 @@ class OutboxEntry:
     reason: str | None
     value: JSON
     accepted: datetime
+    attempts: int = 0
+    first_attempt: datetime | None = None
+    last_attempt: datetime | None = None
+    next_attempt: datetime | None = None
 
 
 class AsyncOutbox:
@@ -58,6 +68,10 @@ class AsyncOutbox:
                 reason=item.reason,
                 value=msgspec.json.decode(item.value),
                 accepted=moment(item.accepted_at),
+                attempts=item.attempts if item.state != "sent" else 0,
+                first_attempt=_moment(item.first_attempt),
+                last_attempt=_moment(item.last_attempt),
+                next_attempt=_moment(item.next_attempt),
             )
             for item in await self._services.outbox.list()
         )
@@ -72,14 +86,39 @@ class AsyncOutbox:
         self._services.check()
         if not await self._services.outbox.retry(uid):
             raise NotFound(f"no stuck record has the uid {uid!r}; outbox.list() shows what there is")
-        self._services.sender.wake()
+        self._services.sender.wake(hurry=True)
+
+    async def retry_all(self) -> int:
+        """Send every stuck record again; how many there were."""
+        self._services.check()
+        found = await self._services.outbox.retry()
+        self._services.sender.wake(hurry=True)
+        return found
 
     async def cancel(self, uid: str) -> None:
-        """Drop a stuck record for good. A queued one may already be on its way and cannot be called back.
+        """Drop a record for good: a stuck one, or a queued one that is surely not on the server.
 
         Raises:
-            NotFound: no stuck record has that uid.
+            Unknown: it was sent without an answer, so it may be on the server; wait for its receipt.
+            Conflict: the server has it already.
+            NotFound: no record in the outbox has that uid.
         """
         self._services.check()
-        if not await self._services.outbox.cancel(uid):
-            raise NotFound(f"no stuck record has the uid {uid!r}; outbox.list() shows what there is")
+        found = await self._services.outbox.cancel(uid)
+        if not found:
+            raise NotFound(f"no record in the outbox has the uid {uid!r}; outbox.list() shows what there is")
+        if any(item.state == "cancelled" for item in found):
+            return
+        if all(item.state == "sent" for item in found):
+            raise Conflict(
+                f"record {uid!r} is on the server as {found[0].event_id}; it cannot be called back"
+            )
+        raise Unknown(
+            f"record {uid!r} was sent and no answer came: it may be on the server. It stays in the outbox until "
+            "that is known; nothing was dropped",
+            uid=uid,
+        )
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return moment(microseconds) if microseconds is not None else None

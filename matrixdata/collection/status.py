@@ -94,7 +94,7 @@ async def measured(
         gaps=rows["gaps"],
         invalid=rows["invalid"],
         undecryptable=rows["undecryptable"],
-        rate_limited=services.caller.limit.remaining,
+        rate_limited=services.caller.held_back,
     )
 
 

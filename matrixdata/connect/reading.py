@@ -58,7 +58,7 @@ class Receipt:
 
     @property
     def state(self) -> str:
-        """Where the record is: "queued", "sent", "synced" or "stuck"."""
+        """Where the record is: "queued", "sent", "synced", "stuck" or "cancelled"."""
         return self._receipt.state
 
     @property
@@ -68,8 +68,13 @@ class Receipt:
 
     @property
     def reason(self) -> str | None:
-        """Why the record is stuck."""
+        """What keeps the record from being sent: an errcode or one of our words; None when nothing does."""
         return self._receipt.reason
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it was sent without an answer, so that it may be on the server."""
+        return self._receipt.uncertain
 
     def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
         """Wait until the record got that far, or was refused, or `timeout` seconds passed."""
@@ -196,6 +201,10 @@ class Outbox:
         """Send a stuck record again, once what was wrong has been mended."""
         self._portal.call(self._outbox.retry, uid)
 
+    def retry_all(self) -> int:
+        """Send every stuck record again; how many there were."""
+        return self._portal.call(self._outbox.retry_all)
+
     def cancel(self, uid: str) -> None:
-        """Drop a stuck record for good."""
+        """Drop a record for good that is stuck, or queued and surely not on the server."""
         self._portal.call(self._outbox.cancel, uid)

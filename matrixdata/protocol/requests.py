@@ -8,7 +8,7 @@ another key (measured).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -16,10 +16,13 @@ import msgspec
 from matrixdata.model.hidden import HiddenBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from matrixdata.model.json import JSON
 
+Kind = Literal["send", "other"]
+# Seconds without a byte from the server after which an answer to a sent event is given up.
+SEND_TIMEOUT = 15.0
 V3 = "/_matrix/client/v3"
 SLIDING = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 
@@ -36,6 +39,7 @@ class Request:
         authenticated: carries the access token.
         timeout: seconds without a byte from the server after which the answer is given up.
         secret: this body, or the answer's, holds a password or token: never logged, and bytes that hide it.
+        kind: servers limit the rate of sending apart from that of all else.
     """
 
     method: str
@@ -45,6 +49,7 @@ class Request:
     authenticated: bool = True
     timeout: float = 30.0
     secret: bool = False
+    kind: Kind = "other"
 
 
 def segment(text: str) -> str:
@@ -177,7 +182,9 @@ def send_event(room_id: str, event_type: str, txn_id: str, content: bytes) -> Re
     The server compares neither type nor body: a txn id used for other content silently drops that content
     (measured), so one txn id belongs to one outbox row for ever.
     """
-    return Request("PUT", path("rooms", room_id, "send", event_type, txn_id), content)
+    where = path("rooms", room_id, "send", event_type, txn_id)
+    # Shorter than others: trying again joins the request that the server is still at work on.
+    return Request("PUT", where, content, timeout=SEND_TIMEOUT, kind="send")
 
 
 def messages(room_id: str, *, start: str | None, limit: int, stop: str | None = None) -> Request:
@@ -189,6 +196,13 @@ def messages(room_id: str, *, start: str | None, limit: int, stop: str | None = 
 def event(room_id: str, event_id: str) -> Request:
     """GET one event: 404 M_NOT_FOUND where the server has none, or none that we may see."""
     return Request("GET", path("rooms", room_id, "event", event_id))
+
+
+def events_of(room_id: str, user_id: str, types: Sequence[str], *, start: str | None, limit: int) -> Request:
+    """GET /messages backwards, of one sender and some event types only (spec "Filtering", RoomEventFilter)."""
+    chosen = _json({"senders": [user_id], "types": list(types)}).decode()
+    query = {"dir": "b", "from": start, "limit": limit, "filter": chosen}
+    return Request("GET", path("rooms", room_id, "messages", query=query), timeout=90)
 
 
 # -- account data -------------------------------------------------------------------------------------------

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
 import anyio
 
-from matrixdata.errors import Rejected
+from matrixdata.errors import NotSent, Rejected
 from matrixdata.model import html
 from matrixdata.model.problem import safe_text
 
@@ -20,6 +21,9 @@ _REACHED = {
     "sent": {"sent", "synced"},
     "synced": {"synced"},
 }
+_ENDED = {"stuck", "cancelled"}
+_END_OF_TIME = 253_402_300_800_000_000
+"""9999-12-31T24:00:00Z in microseconds; a local clock may be anywhere."""
 _MEANING = {
     "queued": "durable on this machine; it is sent as soon as the server answers",
     "sent": "the server has it",
@@ -33,9 +37,12 @@ class AsyncReceipt:
     Attributes:
         uid: the record's id; readers count one row per (sender, uid).
         state: "queued" (durable here), "sent" (the server acknowledged it), "synced" (it came back and is in
-            the replica) or "stuck" (refused; `reason` says why, and it is never dropped).
+            the replica), "stuck" (refused; `reason` says why, and it is never dropped) or "cancelled" (by
+            `client.outbox.cancel`).
         event_id: Matrix's id of the event once the server acknowledged it.
-        reason: why it is stuck; None otherwise.
+        reason: what keeps it from being sent: the server's errcode, or a word of the guide's table such as
+            "unreachable" or "rate_limited"; None when nothing does.
+        uncertain: it was sent and no answer came, so it may be on the server; this is being found out.
     """
 
     def __init__(self, item: OutboxItem) -> None:
@@ -49,7 +56,7 @@ class AsyncReceipt:
 
     @property
     def state(self) -> str:
-        """Where the record is: "queued", "sent", "synced" or "stuck"."""
+        """Where the record is: "queued", "sent", "synced", "stuck" or "cancelled"."""
         return self._item.state
 
     @property
@@ -59,34 +66,51 @@ class AsyncReceipt:
 
     @property
     def reason(self) -> str | None:
-        """Why the record is stuck."""
+        """What keeps the record from being sent: an errcode or one of our words; None when nothing does."""
         return self._item.reason
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether it was sent without an answer, so that it may be on the server."""
+        return self._item.attempts > 0 and self._item.state in {"queued", "stuck"}
+
     def __repr__(self) -> str:
-        detail = f" {self.event_id}" if self.event_id else f" ({self.reason})" if self.reason else ""
+        detail = f" {self.event_id}" if self.event_id else f" ({self._obstacle()})" if self.reason else ""
         return f"<Receipt {self.state}{safe_text(detail)} uid={self.uid!r}>"
 
     def _repr_html_(self) -> str:
         """What became of the record so far, for notebooks; everything is escaped."""
         return html.panel(
             f"Receipt: {self.state}",
-            html.facts([("uid", self.uid), ("event id", self.event_id)]),
+            html.facts(
+                [("uid", self.uid), ("event id", self.event_id), ("not sent yet", self._obstacle() or None)]
+            ),
             note=_MEANING.get(self.state, ""),
             warning=f"refused: {self.reason}; it stays in client.outbox" if self.state == "stuck" else "",
         )
+
+    def _obstacle(self) -> str:
+        again = self._item.next_attempt
+        if self.reason is None or again is None or not 0 <= again < _END_OF_TIME:
+            return self.reason or ""
+        return f"{self.reason}; again at {datetime.fromtimestamp(again // 1_000_000, UTC):%Y-%m-%d %H:%M:%SZ}"
 
     async def wait(self, until: Milestone = "sent", *, timeout: float | None = None) -> str:
         """Wait until the record got that far, or was refused, or `timeout` seconds passed.
 
         Returns:
-            The state then: still "queued" after a timeout, which loses nothing.
+            The state then: still "queued" after a timeout, which loses nothing; `reason` says what it waits
+            for, such as "rate_limited".
 
         Raises:
             Rejected: the server refused the record; `errcode` says how.
+            NotSent: `client.outbox.cancel` dropped it.
         """
         with anyio.move_on_after(timeout):
-            while self.state not in _REACHED[until] and self.state != "stuck":
+            while self.state not in _REACHED[until] | _ENDED:
                 await self._changed.wait()
+        if self.state == "cancelled":
+            raise NotSent(f"record {self.uid!r} was cancelled")
         if self.state == "stuck":
             raise Rejected(self.reason or "M_UNKNOWN", "the record stays in the outbox as stuck")
         return self.state

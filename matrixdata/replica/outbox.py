@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.errors import Conflict
+from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +20,8 @@ ROLLED_BACK = "rolled_back"
 """Why an item is stuck that the server had acknowledged before it was restored from a backup."""
 
 _COLUMNS = (
-    "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, attempts"
+    "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, "
+    "attempts, first_attempt, last_attempt, next_attempt, after_event"
 )
 
 # So many acknowledged records, at least, are kept for queries until a sync brings them back.
@@ -37,8 +39,13 @@ class OutboxItem:
         time: the record's time, microseconds since 1970 UTC.
         accepted_at: when publish accepted it, microseconds since 1970 UTC.
         state: "queued", "sent" (acknowledged, not yet seen in the replica) or "stuck"; listeners also meet
-            "synced", when the replica holds the event and the item leaves the outbox.
-        reason: why it is stuck: the server's errcode, or one of ours.
+            "synced", when the replica holds the event and the item leaves the outbox, and "cancelled".
+        reason: why it is not sent: the server's errcode, or one of `model.delivery`.
+        attempts: how many attempts may have reached the server, the one under way among them; 0 means that it
+            is surely not there.
+        first_attempt, last_attempt, next_attempt: microseconds since 1970 UTC by the local clock, for people:
+            nothing is decided by them.
+        after_event: our newest event in the room when it was first attempted, None if there was none.
     """
 
     room_id: str
@@ -54,6 +61,10 @@ class OutboxItem:
     event_id: str | None = None
     reason: str | None = None
     attempts: int = 0
+    first_attempt: int | None = None
+    last_attempt: int | None = None
+    next_attempt: int | None = None
+    after_event: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,10 @@ class Outbox:
         """Called in the event loop after a commit that changed an item's state."""
         self._acknowledged = 0
 
+    def watch(self) -> Watch:
+        """Tells when any process has written here."""
+        return Watch(self._db.path)
+
     async def accept(self, items: Sequence[OutboxItem]) -> list[OutboxItem]:
         """Store items durably, all or none, and return them with their ids.
 
@@ -99,21 +114,30 @@ class Outbox:
 
         return await self._db.write(work)
 
-    async def next(self, *, skip_rooms: Iterable[str] = (), most: int = 16) -> list[OutboxItem]:
-        """The oldest queued item of each room not being sent to already."""
-        skipped = list(skip_rooms)
+    async def rooms_waiting(self, *, skip: Iterable[str] = (), most: int = 100) -> list[str]:
+        """Rooms in which something is queued, the oldest first."""
+        skipped = list(skip)
         marks = ",".join("?" * len(skipped))
         query = (
-            f"SELECT {_COLUMNS} FROM outbox WHERE id IN (SELECT min(id) FROM outbox WHERE state = 'queued'"  # noqa: S608  only constants and ? marks
-            f" AND room_id NOT IN ({marks}) GROUP BY room_id) ORDER BY id LIMIT ?"
+            f"SELECT room_id FROM outbox WHERE state = 'queued' AND room_id NOT IN ({marks})"  # noqa: S608  only ? marks
+            " GROUP BY room_id ORDER BY min(id) LIMIT ?"
         )
         rows = await self._db.read(lambda c: c.execute(query, (*skipped, most)).fetchall())
-        return [_item(row) for row in rows]
+        return [room_id for (room_id,) in rows]
 
-    async def next_in(self, room_id: str) -> OutboxItem | None:
+    async def head(self, room_id: str) -> OutboxItem | None:
         """The oldest queued item of one room."""
         query = f"SELECT {_COLUMNS} FROM outbox WHERE state = 'queued' AND room_id = ? ORDER BY id LIMIT 1"  # noqa: S608  constants
         row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
+        return _item(row) if row else None
+
+    async def follower(self, item: OutboxItem) -> OutboxItem | None:
+        """A queued item behind that one in its room: the one least often attempted, of those the oldest."""
+        query = (
+            f"SELECT {_COLUMNS} FROM outbox WHERE state = 'queued' AND room_id = ? AND id > ?"  # noqa: S608  constants
+            " ORDER BY attempts, id LIMIT 1"
+        )
+        row = await self._db.read(lambda c: c.execute(query, (item.room_id, item.id)).fetchone())
         return _item(row) if row else None
 
     async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
@@ -148,31 +172,61 @@ class Outbox:
         query = "SELECT state, count(*) FROM outbox GROUP BY state"
         return dict(await self._db.read(lambda c: c.execute(query).fetchall()))
 
-    async def attempted(self, item_id: int) -> None:
-        """Count an attempt that had no outcome."""
-        await self._db.write(
-            lambda c: c.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", (item_id,))
+    # -- attempts ---------------------------------------------------------------------------------------
+    async def begin(self, item: OutboxItem, now: int) -> bool:
+        """Note durably, before a byte leaves, that it may reach the server; False if it is not queued any more."""
+        query = (
+            "UPDATE outbox SET attempts = attempts + 1, first_attempt = coalesce(first_attempt, ?),"
+            " last_attempt = ?, next_attempt = NULL, after_event = CASE attempts WHEN 0 THEN"
+            " (SELECT event_id FROM acknowledged WHERE room_id = outbox.room_id) ELSE after_event END"
+            " WHERE id = ? AND state = 'queued'"
+        )
+        return await self._db.write(lambda c: c.execute(query, (now, now, item.id)).rowcount) > 0
+
+    async def came_back(self, item: OutboxItem, reason: str, *, again: int | None = None) -> None:
+        """The attempt that `begin` noted did not reach the server, or was turned away there without effect."""
+        await self._set(
+            "UPDATE outbox SET reason = ?, next_attempt = ?, attempts = attempts - 1,"
+            " first_attempt = CASE attempts WHEN 1 THEN NULL ELSE first_attempt END"
+            " WHERE id = ? AND state = 'queued'",
+            (reason, again, item.id),
+            item.id,
         )
 
-    async def sent(self, item_id: int, event_id: str) -> None:
-        """The server acknowledged it."""
+    async def delayed(self, item: OutboxItem, reason: str, *, again: int | None) -> None:
+        """It is not sent for now, for a reason; what earlier attempts led to stays as open as it was."""
         await self._set(
-            "UPDATE outbox SET state = 'sent', event_id = ?, reason = NULL WHERE id = ? AND state = 'queued'",
-            (event_id, item_id),
-            item_id,
+            "UPDATE outbox SET reason = ?, next_attempt = ? WHERE id = ? AND state = 'queued'",
+            (reason, again, item.id),
+            item.id,
         )
+
+    async def sent(self, item: OutboxItem, event_id: str) -> None:
+        """The server acknowledged it, or was found to have it."""
+
+        def work(c: sqlite3.Connection) -> None:
+            query = (
+                "UPDATE outbox SET state = 'sent', event_id = ?, reason = NULL, next_attempt = NULL"
+                " WHERE id = ? AND state = 'queued'"
+            )
+            if c.execute(query, (event_id, item.id)).rowcount:
+                _acknowledged(c, item.room_id, event_id)
+
+        await self._change(work, item.id)
         self._acknowledged += 1
         if self._acknowledged % _KEEP_SENT == 0:
             # A client that only writes never meets its echoes. What is forgotten here comes back with a sync.
             query = "DELETE FROM outbox WHERE state = 'sent' AND id <= ?"
-            await self._db.write(lambda c: c.execute(query, (item_id - _KEEP_SENT,)))
+            await self._db.write(lambda c: c.execute(query, (item.id - _KEEP_SENT,)))
 
-    async def stuck(self, item_id: int, reason: str) -> None:
-        """It cannot be sent as things stand; later items go on."""
+    async def stuck(self, item: OutboxItem, reason: str, *, refused: bool = False) -> None:
+        """It cannot be sent as things stand; later items go on. `refused`: the attempt under way had no effect."""
         await self._set(
-            "UPDATE outbox SET state = 'stuck', reason = ? WHERE id = ? AND state = 'queued'",
-            (reason, item_id),
-            item_id,
+            "UPDATE outbox SET state = 'stuck', reason = ?, next_attempt = NULL, attempts = attempts - ?,"
+            " first_attempt = CASE attempts WHEN ? THEN NULL ELSE first_attempt END"
+            " WHERE id = ? AND state = 'queued'",
+            (reason, int(refused), int(refused), item.id),
+            item.id,
         )
 
     async def lost(self, items: Sequence[OutboxItem]) -> None:
@@ -184,18 +238,38 @@ class Outbox:
         for item in await self._db.write(work):
             self._tell(item)
 
-    async def retry(self, uid: str) -> bool:
-        """Queue stuck items with that uid again; False when there are none."""
-        query = "UPDATE outbox SET state = 'queued', reason = NULL, attempts = 0 WHERE uid = ? AND state = 'stuck'"
-        rows = await self._db.write(lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid,)).fetchall())
+    # -- mending ----------------------------------------------------------------------------------------
+    async def retry(self, uid: str | None = None) -> int:
+        """Queue stuck items again, those with that uid or all; how many there were."""
+        query = "UPDATE outbox SET state = 'queued', reason = NULL WHERE state = 'stuck' AND (? IS NULL OR uid = ?)"
+        rows = await self._db.write(
+            lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid, uid)).fetchall()
+        )
         for row in rows:
             self._tell(_item(row))
-        return bool(rows)
+        return len(rows)
 
-    async def cancel(self, uid: str) -> bool:
-        """Drop stuck items with that uid; False when there are none."""
-        query = "DELETE FROM outbox WHERE uid = ? AND state = 'stuck'"
-        return await self._db.write(lambda c: c.execute(query, (uid,)).rowcount) > 0
+    async def cancel(self, uid: str) -> Sequence[OutboxItem]:
+        """Drop the items with that uid that are stuck, or queued and surely not on the server.
+
+        Returns:
+            Those dropped, with the state "cancelled". If there are none, those that were not: they may be on
+            the server, or are.
+        """
+
+        def work(c: sqlite3.Connection) -> Sequence[OutboxItem]:
+            query = f"SELECT {_COLUMNS} FROM outbox WHERE uid = ? ORDER BY id"  # noqa: S608  constants
+            found = [_item(row) for row in c.execute(query, (uid,)).fetchall()]
+            dropped = [item for item in found if _is_droppable(item)]
+            for item in dropped:
+                c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
+            return [replace(item, state="cancelled") for item in dropped] or found
+
+        items = await self._db.write(work)
+        for item in items:
+            if item.state == "cancelled":
+                self._tell(item)
+        return items
 
     async def settle(self, echoes: Sequence[Echo]) -> None:
         """Remove what the replica now holds. Idempotent, so it may run after any crash."""
@@ -214,14 +288,25 @@ class Outbox:
             listener(item)
 
     async def _set(self, query: str, values: tuple[object, ...], item_id: int) -> None:
+        await self._change(lambda c: c.execute(query, values), item_id)
+
+    async def _change(self, change: Callable[[sqlite3.Connection], object], item_id: int) -> None:
         def work(c: sqlite3.Connection) -> OutboxItem | None:
-            c.execute(query, values)
+            change(c)
             row = c.execute(f"SELECT {_COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchone()  # noqa: S608  constants
             return _item(row) if row else None
 
         item = await self._db.write(work)
         if item is not None:
             self._tell(item)
+
+
+def _is_droppable(item: OutboxItem) -> bool:
+    return item.state == "stuck" or (item.state == "queued" and item.attempts == 0)
+
+
+def _acknowledged(c: sqlite3.Connection, room_id: str, event_id: str) -> None:
+    c.execute("REPLACE INTO acknowledged VALUES (?, ?)", (room_id, event_id))
 
 
 def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
@@ -285,4 +370,6 @@ def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> OutboxItem:
         c.execute("UPDATE outbox SET state = 'stuck', reason = 'uid_conflict' WHERE id = ?", (item.id,))
         return replace(item, state="stuck", reason="uid_conflict")
     c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
+    if item.state == "queued":  # of a sent one the acknowledgement is noted, perhaps with later ones since
+        _acknowledged(c, item.room_id, echo.event_id)
     return replace(item, state="synced", event_id=echo.event_id, reason=None)

@@ -14,7 +14,7 @@ from matrixdata.errors import MatrixDataError, NotSent, RateLimited, Unknown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from matrixdata.protocol.requests import Request
+    from matrixdata.protocol.requests import Kind, Request
     from matrixdata.transport.port import Transport
 
 log = logging.getLogger("matrixdata.transport")
@@ -37,23 +37,33 @@ class Backoff:
 
 
 class RateLimit:
-    """What the server last said about waiting: one for each server and account."""
+    """What the server last said about waiting, with one kind of request."""
 
     # A server may say "come back next year"; we come back to ask each hour, and say what we are told.
     LONGEST = 3600.0
 
     def __init__(self) -> None:
         self._until = 0.0
+        self._hits = 0
 
     @property
     def remaining(self) -> float:
         """Seconds still to wait, 0 when there is nothing to wait for."""
         return max(0.0, self._until - anyio.current_time())
 
-    def hit(self, retry_after: float, chance: Callable[[], float]) -> None:
-        """The server answered 429: hold everyone back, a little longer than asked, for clocks differ."""
-        pause = min(retry_after, self.LONGEST) * (1.0 + 0.1 * chance()) + 0.02
+    def hit(self, retry_after: float, chance: Callable[[], float], backoff: Backoff) -> None:
+        """The server answered 429: hold everyone back, a little longer than asked, for clocks differ.
+
+        Servers that ask for no wait, again and again, get one all the same.
+        """
+        least = backoff.delay(self._hits, chance) if self._hits else 0.0
+        self._hits += 1
+        pause = min(max(retry_after, least), self.LONGEST) * (1.0 + 0.1 * chance()) + 0.02
         self._until = max(self._until, anyio.current_time() + pause)
+
+    def passed(self) -> None:
+        """The server let a request through."""
+        self._hits = 0
 
     async def wait(self) -> None:
         """Return when the pause is over."""
@@ -66,22 +76,32 @@ class Caller:
 
     Only idempotent requests are sent again after an unknown outcome; a request that provably did not leave
     is always sent again.
+
+    Attributes:
+        limits: what the server said about waiting, for each kind of request: an account that may not send for
+            now can still read (Synapse keeps separate counts).
+        failing: why the server was not reached at the last attempt; None when it was.
+        on_recovery: called when the server answers again after it could not be reached.
     """
 
     def __init__(
         self,
         transport: Transport,
         *,
-        limit: RateLimit | None = None,
         backoff: Backoff | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.transport = transport
-        self.limit = limit or RateLimit()
+        self.limits: dict[Kind, RateLimit] = {"send": RateLimit(), "other": RateLimit()}
         self._backoff = backoff or Backoff()
         self._chance = chance
         self.failing: MatrixDataError | None = None
-        """Why the server was not reached at the last attempt; None when it was."""
+        self.on_recovery: list[Callable[[], None]] = []
+
+    @property
+    def held_back(self) -> float:
+        """Seconds that the server still asks us to wait, with one kind of request at least."""
+        return max(limit.remaining for limit in self.limits.values())
 
     async def call(self, request: Request, *, patience: float = 30.0) -> bytes:
         """Send, retry and wait for at most `patience` seconds altogether; inf for as long as it takes.
@@ -91,20 +111,19 @@ class Caller:
             Rejected, LoggedOut, Unsupported: at once; trying again would not help.
         """
         deadline = anyio.current_time() + patience
-        attempt = limited = 0
+        limit = self.limits[request.kind]
+        attempt = 0
         while True:
-            if self.limit.remaining > max(0.0, deadline - anyio.current_time()):
-                raise RateLimited(self.limit.remaining)
-            await self.limit.wait()
+            if limit.remaining > max(0.0, deadline - anyio.current_time()):
+                raise RateLimited(limit.remaining)
+            await limit.wait()
             attempt += 1
             try:
                 body = await self.transport.send(request)
             except RateLimited as error:
-                # Servers that ask for no wait, again and again, get one all the same.
-                least = self._backoff.delay(limited, self._chance) if limited else 0.0
-                limited += 1
-                self.limit.hit(max(error.retry_after, least), self._chance)
-                log.info("rate limited for %.1f s", self.limit.remaining)
+                limit.hit(error.retry_after, self._chance, self._backoff)
+                log.info("rate limited for %.1f s", limit.remaining)
+                self._answered()
             except (NotSent, Unknown) as error:
                 self.failing = error
                 pause = self._backoff.delay(attempt, self._chance)
@@ -114,5 +133,12 @@ class Caller:
                 log.info("attempt %d failed (%s); again in %.1f s", attempt, error, pause)
                 await anyio.sleep(pause)
             else:
-                self.failing = None
+                limit.passed()
+                self._answered()
                 return body
+
+    def _answered(self) -> None:
+        failed, self.failing = self.failing, None
+        if isinstance(failed, NotSent):
+            for listener in self.on_recovery:
+                listener()

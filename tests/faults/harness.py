@@ -1,6 +1,6 @@
 """What fault tests share: which row of the fault catalogue they prove, processes that die at a step, a ledger.
 
-    @fault("F1", broken=Break("matrixdata/publishing/sender.py", "item.txn_id", "secrets.token_hex(8)"))
+    @fault("F1", broken=Break("matrixdata/publishing/drain.py", "item.txn_id", "secrets.token_hex(8)"))
     def test_a_lost_answer_leads_to_one_event(...): ...
 
 A `Break` is a small edit of the source under which the test must fail: `python -m tests.faults.broken F1` applies

@@ -111,7 +111,9 @@ def test_put_out_of_a_room_what_was_received_stays_and_going_on_is_refused_with_
 @fault(
     "F20",
     broken=Break(
-        "matrixdata/publishing/sender.py", "await self._outbox.stuck(item.id, error.errcode)", "pass"
+        "matrixdata/publishing/drain.py",
+        "await self._means.outbox.stuck(item, error.errcode, refused=True)",
+        "pass",
     ),
 )
 def test_what_was_queued_for_a_room_we_were_put_out_of_is_kept_and_can_be_sent_after_a_return(member):

@@ -52,7 +52,7 @@ def test_an_upgraded_room_is_read_to_its_end_and_written_to_no_more(server, name
     assert len(raw.records(readings.room_id)) == 1
 
 
-@fault("F21", broken=Break("matrixdata/publishing/sender.py", "if reason is not None:", "if False:"))
+@fault("F21", broken=Break("matrixdata/publishing/drain.py", "if barred is not None:", "if False:"))
 def test_what_was_queued_and_what_a_mere_writer_publishes_stays_out_of_an_upgraded_room(server, name):
     network, raw = server.proxy(), server.raw(name)
     client = server.connect(name, url=network.url)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 
 import matrixdata as md
-from matrixdata.publishing import sender
 from tests.requirements import ROOT
 from tests.servers import CUT, LOSE, SCHEMA, Answer, Proxy, RawUser, TestServer, uids, wait_until
 
@@ -225,13 +224,14 @@ def test_a_refusal_raises_and_is_kept_as_stuck_and_other_rooms_go_on(server, cli
 
 
 def test_a_record_that_the_server_always_fails_on_gets_stuck_and_what_follows_goes_on(
-    network, client, collection, raw, monkeypatch
+    network, client, collection, raw
 ):
-    monkeypatch.setattr(sender, "_PATIENCE", 0.1)
     network.fault = lambda seen: Answer(500) if seen.is_send and b'"poison"' in seen.body else None
     poison = collection.publish(reading(1), uid="poison", wait="queued")
     fine = collection.publish(reading(2), uid="fine", timeout=30)
     assert fine.state in {"sent", "synced"}
+    with pytest.raises(md.Rejected, match="server_error"):
+        poison.wait(timeout=20)
     assert (poison.state, poison.reason) == ("stuck", "server_error")
     assert [seen for seen in client.outbox.list() if seen.uid == "poison"]
     assert uids(raw.records(collection.room_id)) == ["fine"]
@@ -270,7 +270,7 @@ def test_a_pending_record_shows_at_once_and_once_before_between_and_after_its_ec
 CRASH = """
 import os, signal, sys
 import matrixdata as md
-from matrixdata.publishing.sender import Sender
+from matrixdata.publishing.drain import Drain
 from matrixdata.receiving.intake import Intake
 from matrixdata.replica.outbox import Outbox
 
@@ -281,7 +281,7 @@ client = md.connect(sys.argv[1], user=sys.argv[2], store=sys.argv[3])
 readings = client.collection("readings")
 readings.query().count()
 match sys.argv[4]:
-    case "before the request": Sender._send = die
+    case "before the request": Drain._attempt = die
     case "between answer and mark": Outbox.sent = die
     case "between echo and settling": Intake._settle = die
     case "between answer and mark, echo seen":

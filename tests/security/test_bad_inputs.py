@@ -162,7 +162,7 @@ def test_what_is_no_object_is_refused_with_what_to_do(plain, network):
 
 @fault(
     "B19",
-    broken=Break("matrixdata/publishing/sender.py", "item.type, item.txn_id", "'m.room.member', item.txn_id"),
+    broken=Break("matrixdata/publishing/drain.py", "item.type, item.txn_id", "'m.room.member', item.txn_id"),
 )
 def test_publishing_sends_one_event_type_whatever_a_record_says(plain, network):
     plain.publish({"type": "m.room.redaction", "state_key": "", "redacts": "$x", "room_id": "!other:x"})

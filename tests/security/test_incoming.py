@@ -354,7 +354,7 @@ NO_ANSWERS = [
     "B8",
     "T-A",
     broken=Break(
-        "matrixdata/publishing/sender.py",
+        "matrixdata/publishing/drain.py",
         "decode(body, _Acknowledged)",
         "msgspec.json.decode(body, type=_Acknowledged)",
     ),

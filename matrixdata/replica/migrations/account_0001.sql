@@ -35,12 +35,22 @@ CREATE TABLE outbox (
     accepted_at  INTEGER NOT NULL,                    -- microseconds since 1970 UTC
     state        TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sent', 'stuck')),
     event_id     TEXT,
-    reason       TEXT,                                -- why it is stuck: an errcode or one of ours
-    attempts     INTEGER NOT NULL DEFAULT 0,
+    reason       TEXT,                                -- why it is not sent: an errcode or one of ours
+    attempts     INTEGER NOT NULL DEFAULT 0,          -- which may have reached the server; 0: it is surely not there
+    first_attempt  INTEGER,                           -- the first of those, microseconds since 1970 UTC
+    last_attempt   INTEGER,                           -- the last of all
+    next_attempt   INTEGER,                           -- not before then; NULL: at once, or when asked to
+    after_event  TEXT,                                -- our last event in the room before the first attempt
     UNIQUE (room_id, uid)
 ) STRICT;
 CREATE INDEX outbox_next ON outbox (state, room_id, id);
 CREATE INDEX outbox_event ON outbox (event_id) WHERE event_id IS NOT NULL;
+
+-- Our newest event in each room that the server acknowledged: who looks for a later one stops there.
+CREATE TABLE acknowledged (
+    room_id   TEXT PRIMARY KEY,
+    event_id  TEXT NOT NULL
+) STRICT;
 
 -- Where each named subscription got to.
 CREATE TABLE cursor (
