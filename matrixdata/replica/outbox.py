@@ -336,10 +336,13 @@ def _lost(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
         _accept(c, item)
     elif _item(here).state != "sent":
         return _item(here)  # on its way again, or waiting for somebody's decision
-    # Without the old event id, under which the replica still has the row: it would pass for its echo.
+    # Without the old event id, under which the replica still has the row: it would pass for its echo. And without
+    # attempts: it surely is not on the server, and must not be looked for in that replica.
     values = (ROLLED_BACK, item.room_id, item.uid)
     c.execute(
-        "UPDATE outbox SET state = 'stuck', reason = ?, event_id = NULL WHERE room_id = ? AND uid = ?", values
+        "UPDATE outbox SET state = 'stuck', reason = ?, event_id = NULL, attempts = 0, first_attempt = NULL"
+        " WHERE room_id = ? AND uid = ?",
+        values,
     )
     return _item(c.execute(query, (item.room_id, item.uid)).fetchone())
 
