@@ -1,0 +1,243 @@
+"""P10: whatever happens in whatever order, every reader ends with what a dictionary says.
+
+A writer in a process of its own publishes through a network that comes and goes; it is killed, its records are edited
+and redacted, it is kicked and invited again, and the homeserver is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import matrixdata as md
+from matrixdata import homeserver
+from matrixdata.protocol.content import pack_record
+from tests.faults.harness import Break, child, fault
+from tests.servers import SCHEMA, RawUser, TestServer, wait_until
+
+WRITER = """
+import json
+import matrixdata as md
+client = md.connect(sys.argv[1], user=sys.argv[2], store=sys.argv[3])
+readings = client.collection(sys.argv[4])
+for line in sys.stdin:
+    command, *rest = json.loads(line)
+    answer = None
+    try:
+        if command == "publish":
+            answer = readings.publish({"device": "d1", "temp": rest[1]}, uid=rest[0], wait="queued").state
+        elif command == "outbox":
+            answer = [[item.uid, item.state, item.reason] for item in client.outbox.list() if item.state != "sent"]
+        elif command == "join":
+            readings = client.collection(sys.argv[4])
+        elif command == "left":
+            answer = readings.query(timeout=5, on_incomplete="ignore").completeness.left is not None
+        elif command == "read":
+            found = readings.query(timeout=20, on_incomplete="ignore")
+            answer = [{record.uid: record.value["temp"] for record in found}, found.completeness.fresh]
+    except md.MatrixDataError as error:
+        answer = type(error).__name__
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class World(RuleBasedStateMachine):
+    """The machine; `server` is set by the test that runs it."""
+
+    server: TestServer
+
+    @initialize()
+    def begin(self):
+        self.values: dict[str, float] = {}
+        self.published = 0
+        self.up, self.member = True, True
+        self.network = self.server.proxy()
+        self.name = self.server.name("writer")
+        self.owner = self.server.connect(self.server.name("owner"))
+        self.account = self.server.account(self.name, url=self.network.url)
+        with md.connect(**self.account) as client:
+            self.user_id = client.user_id
+            room = self.owner.create_collection(
+                "readings", schema=SCHEMA, encrypted=False, invite=[self.user_id]
+            )
+            self.room_id = room.room_id
+            client.collection(self.room_id)
+        self.chief = self.raw(self.owner.user_id)
+        self.other_device = self.raw(self.user_id)
+        self.start()
+
+    def raw(self, user_id: str) -> RawUser:
+        return self.server.raw(user_id[1:].partition(":")[0])
+
+    def start(self):
+        arguments = [
+            self.account["homeserver"],
+            self.account["user"],
+            str(self.account["store"]),
+            self.room_id,
+        ]
+        self.process = child(WRITER, *arguments, stderr=None)
+
+    def tell(self, *command):
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        late = threading.Timer(60, self.process.kill)
+        late.start()
+        answer = self.process.stdout.readline()
+        late.cancel()
+        assert answer, f"the writer ended, or did not answer to {command}"
+        return json.loads(answer)
+
+    def events(self) -> dict[str, dict]:
+        """Records on the server by uid; edits and what is redacted are none."""
+        found = [
+            event for event in self.chief.records(self.room_id) if "m.relates_to" not in event["content"]
+        ]
+        found = [event for event in found if event["content"]]
+        by_uid = {event["content"]["uid"]: event for event in found}
+        assert len(by_uid) == len(found), "two events for one record"
+        return by_uid
+
+    # -- what happens ---------------------------------------------------------------------------------
+    @precondition(lambda self: self.member)
+    @rule(temp=st.floats(-50, 50, allow_nan=False))
+    def publish(self, temp):
+        uid = f"u{self.published}"
+        self.published += 1
+        assert self.tell("publish", uid, temp) in {"queued", "sent", "synced"}
+        self.values[uid] = temp
+
+    @precondition(lambda self: self.values)
+    @rule(pick=st.integers(0, 999), temp=st.floats(-50, 50, allow_nan=False))
+    def edit(self, pick, temp):
+        """By the writer's other device, of what has arrived."""
+        here = self.events()
+        arrived = sorted(set(here) & set(self.values))
+        if arrived and self.member:
+            uid = arrived[pick % len(arrived)]
+            new = pack_record(
+                {"device": "d1", "temp": temp}, uid=uid, schema_hash=here[uid]["content"]["schema"]
+            )
+            relation = {"rel_type": "m.replace", "event_id": here[uid]["event_id"]}
+            self.other_device.send(self.room_id, {"m.new_content": new, "m.relates_to": relation})
+            self.values[uid] = temp
+
+    @precondition(lambda self: self.values)
+    @rule(pick=st.integers(0, 999))
+    def redact(self, pick):
+        here = self.events()
+        arrived = sorted(set(here) & set(self.values))
+        if arrived:
+            uid = arrived[pick % len(arrived)]
+            self.chief.redact(self.room_id, here[uid]["event_id"])
+            del self.values[uid]
+
+    @precondition(lambda self: self.up)
+    @rule()
+    def lose_the_network(self):
+        self.network.down()
+        self.up = False
+
+    @precondition(lambda self: not self.up)
+    @rule()
+    def find_the_network(self):
+        self.network.up()
+        self.up = True
+
+    @rule()
+    def kill_the_writer(self):
+        self.end()
+        self.start()
+
+    @precondition(lambda self: self.up and self.member)
+    @rule()
+    def kick(self):
+        """Once nothing is under way: what becomes of the rest is another test's."""
+        self.drain()
+        self.chief.kick(self.room_id, self.user_id)
+        self.member = False
+        wait_until(lambda: self.tell("left"))
+        assert self.tell("publish", "refused", 0.0) == "RoomLeft"
+
+    @precondition(lambda self: self.up and not self.member)
+    @rule()
+    def come_back(self):
+        self.chief.invite(self.room_id, self.user_id)
+        self.other_device.join(self.room_id)
+        self.tell("join")
+        self.member = True
+
+    @rule()
+    def kill_the_server(self):
+        os.kill(self.server.address.pid, signal.SIGKILL)
+        self.server.address = homeserver.start(self.server.address.directory, owned=True)
+
+    # -- the end --------------------------------------------------------------------------------------
+    def drain(self):
+        wait_until(lambda: self.tell("outbox") == [], 60)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait(30)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def teardown(self):
+        if not hasattr(self, "process"):
+            return
+        try:
+            if not self.up:
+                self.network.up()
+            if not self.member:
+                self.come_back()
+            self.drain()
+            assert set(self.events()) == set(self.values), "not what was accepted and not redacted"
+            expected = self.values
+            wait_until(lambda: self.tell("read") == [expected, True], 60)
+            found = self.owner.collection(self.room_id).query(timeout=30, on_incomplete="raise")
+            assert {record.uid: record.value["temp"] for record in found} == expected
+        finally:
+            self.end()
+            for each in self.server.open:
+                each.close()
+            self.server.open.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@fault(
+    "P10",
+    broken=Break(
+        "matrixdata/publishing/acceptance.py",
+        "stored = await self._outbox.accept(items)",
+        "stored = list(items)",
+    ),
+)
+def test_in_whatever_order_things_happen_readers_agree_with_a_dictionary(tmp_path):
+    address = homeserver.start(tmp_path / "server", owned=True)
+    try:
+        World.server = TestServer(address, tmp_path / "stores")
+        run_state_machine_as_test(
+            World,
+            settings=settings(
+                max_examples=3,
+                stateful_step_count=12,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        homeserver.stop(tmp_path / "server")
