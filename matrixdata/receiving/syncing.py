@@ -170,15 +170,27 @@ class SyncLoop:
             await self._changed.wait()
         try:
             while True:
-                if self._lease.look():
-                    await self._lead()
-                else:
-                    await self._attend()
-        except MatrixDataError as error:
-            log.warning("syncing ended: %s", error)
+                await self._take_part()
+        except ClientClosed as error:
             self.fail(error)
         finally:
             self._lease.release()  # another process may be able to go on
+
+    async def _take_part(self) -> None:
+        """Lead, or attend for a while; a disk that fails for now is no reason to end."""
+        try:
+            if self._lease.look():
+                await self._lead()
+            else:
+                await self._attend()
+        except ClientClosed:
+            raise
+        except (MatrixDataError, OSError) as error:
+            log.warning("syncing pauses: %s", error)
+            self._lease.release()
+            self.failing = error if isinstance(error, MatrixDataError) else MatrixDataError(str(error))
+            self._notify()
+            await anyio.sleep(_LOOK * _PULSE)
 
     # -- while another process leads --------------------------------------------------------------------
     async def _attend(self) -> None:
@@ -234,16 +246,18 @@ class SyncLoop:
                 return
             if self._sharing.news():
                 try:
-                    asked = set((await self._sharing.read()).wanted)
+                    await self._hear_wishes()
                 except MatrixDataError as error:  # the disk: the loop beside meets it too, and says so
                     log.info("could not read what other processes want: %s", error)
-                    asked = self._asked
-                if not asked <= self._asked | self._wanted:
-                    self._poll.cancel()
-                self._asked |= asked
-                await self._on_foreign()
-                self._on_change()
             await anyio.sleep(_LOOK)
+
+    async def _hear_wishes(self) -> None:
+        asked = (await self._sharing.read()).wanted
+        if not asked <= self._asked | self._wanted:
+            self._poll.cancel()
+        self._asked |= asked
+        await self._on_foreign()
+        self._on_change()
 
     async def _sync(self) -> None:
         backoff, failures, source = Backoff(), 0, None

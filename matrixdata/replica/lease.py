@@ -23,6 +23,7 @@ if sys.platform != "win32":
 # that slept finds holder and watcher both late.
 SILENCE = 12
 _WIDTH = 40
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Lease:
@@ -45,7 +46,7 @@ class Lease:
     def acquire(self) -> bool:
         """Take the lock if it is free; True when it is now ours. Never waits."""
         if self._fd is None:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
             try:
                 _lock(fd)
             except OSError:
@@ -78,14 +79,13 @@ class Lease:
     def _say(self) -> None:
         self._pulse += 1
         self._last = f"{os.getpid()} {self._pulse}"
-        fd = (
-            self._fd if self._fd is not None else os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-        )
-        try:
-            os.pwrite(fd, self._last.ljust(_WIDTH).encode(), 0)
-        finally:
-            if fd != self._fd:
-                os.close(fd)
+        with suppress(OSError):  # as on a full disk: who cannot show a pulse is replaced
+            fd = self._fd if self._fd is not None else os.open(self.path, os.O_RDWR | _NOFOLLOW)
+            try:
+                os.pwrite(fd, self._last.ljust(_WIDTH).encode(), 0)
+            finally:
+                if fd != self._fd:
+                    os.close(fd)
 
     def holder(self) -> int:
         """The process id the holder wrote; 0 when unknown."""
