@@ -244,6 +244,7 @@ class AsyncClient:
             caller=self._caller,
             account=store.account,
             outbox=store.outbox,
+            jobs=store.jobs,
             rooms=store.rooms,
             intake=intake,
             acceptance=Acceptance(

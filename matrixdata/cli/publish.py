@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         'matrixdata publish greenhouse \'{"device": "d1", "temp": 21.5}\'',
         "matrixdata publish greenhouse readings.jsonl",
         "sensor-program | matrixdata publish greenhouse -",
+        "matrixdata publish greenhouse archive.jsonl --job archive",
     )
 )
 @click.argument("name")
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     help="Seconds to wait for that; what is not sent by then is sent later.",
 )
 @click.option("--uid", help="Your own id for one record, so that publishing it twice counts once.")
+@click.option("--job", help="A name for this import: run again after a crash, it goes on where it stopped.")
 @click.option(
     "--on-error",
     type=click.Choice(["continue", "stop"]),
@@ -63,6 +65,7 @@ def publish(
     wait: Milestone,
     timeout: float,
     uid: str | None,
+    job: str | None,
     on_error: Literal["continue", "stop"],
 ) -> None:
     """Publish records to the collection NAME.
@@ -77,13 +80,23 @@ def publish(
     if data is None and sys.stdin.isatty():
         raise click.UsageError("give a JSON object, a file, or - to read standard input", _context())
     if data is not None and data.lstrip().startswith("{"):
+        if job is not None:
+            raise click.UsageError("--job is for many records, from a file or a pipe", _context())
         _publish_one(name, data, wait=wait, timeout=timeout, uid=uid)
         return
     if uid is not None:
         raise click.UsageError("--uid is for one record, given as JSON", _context())
     with _source(data) as (found, unit), connect() as client:
         collection = client.collection(name)
-        if not _publish_all(collection, found, unit, wait=wait, timeout=timeout, stop=on_error == "stop"):
+        if job is not None:
+            if on_error == "stop":
+                raise click.UsageError(
+                    "--job publishes what can be published; leave --on-error out", _context()
+                )
+            good = _import(collection, found, unit, job=job, wait=wait, timeout=timeout)
+        else:
+            good = _publish_all(collection, found, unit, wait=wait, timeout=timeout, stop=on_error == "stop")
+        if not good:
             _context().exit(FAILED)
 
 
@@ -122,6 +135,21 @@ def _source(data: str | None) -> Iterator[tuple[Iterator[Found], str]]:
         return
     with path.open("rb") as file:
         yield lines.json_lines(file), "line"
+
+
+def _import(
+    collection: md.Collection,
+    found: Iterator[Found],
+    unit: str,
+    *,
+    job: str,
+    wait: Milestone,
+    timeout: float,
+) -> bool:
+    from matrixdata.cli.job import Import  # noqa: PLC0415  only imports need it
+
+    with used_wrongly():
+        return Import(found, unit).run(collection, job, wait=wait, timeout=timeout)
 
 
 def _publish_all(

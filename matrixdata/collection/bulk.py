@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Literal
 
@@ -13,9 +14,11 @@ import anyio.to_thread
 from matrixdata.collection.report import PublishReport, RejectedRow
 from matrixdata.errors import RecordInvalid, TooLarge
 from matrixdata.model import Problem
+from matrixdata.protocol.convert import to_record
 
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
+    from matrixdata.collection.resuming import Resumption
     from matrixdata.publishing import AsyncReceipt
     from matrixdata.replica.outbox import OutboxItem
     from matrixdata.replica.rules import Rules
@@ -30,15 +33,25 @@ _GROUP_SECONDS = 0.05
 class Bulk:
     """One run of `publish_many`."""
 
-    def __init__(self, services: Services, room_id: str, rules: Rules, *, on_error: OnError) -> None:
+    def __init__(
+        self,
+        services: Services,
+        room_id: str,
+        rules: Rules,
+        *,
+        on_error: OnError,
+        job: Resumption | None = None,
+    ) -> None:
         if on_error not in {"collect", "raise"}:
             raise ValueError(f'on_error={on_error!r}; it takes "collect" or "raise"')
         self._services = services
         self._room_id = room_id
         self._rules = rules
         self._on_error = on_error
+        self._job = job
         self._rejected: list[RejectedRow] = []
         self._receipts: list[AsyncReceipt] = []
+        self._moved = 0  # records of this client that got further, whichever they are
 
     async def accept(self, data: object, progress: Progress | None) -> None:
         """Check and queue every row; with on_error="raise" all rows are checked before any is queued."""
@@ -73,7 +86,13 @@ class Bulk:
 
     def _item(self, number: int, row: object) -> OutboxItem | None:
         try:
-            return self._services.acceptance.prepare(row, room_id=self._room_id, rules=self._rules)
+            uid = None
+            if self._job is not None:
+                row = to_record(row)
+                uid = self._job.uid_of(number, row)
+                if uid is None:
+                    return None
+            return self._services.acceptance.prepare(row, room_id=self._room_id, rules=self._rules, uid=uid)
         except RecordInvalid as error:
             if self._on_error == "raise":
                 raise RecordInvalid(error.problems, subject=f"record (row {number})") from None
@@ -86,7 +105,8 @@ class Bulk:
 
     async def _queue(self, items: list[OutboxItem], progress: Progress | None) -> None:
         if items:
-            self._receipts += await self._services.acceptance.accept(items)
+            rows = self._job.noted(items) if self._job is not None else None
+            self._receipts += await self._services.acceptance.accept(items, job=rows)
             self._services.sender.wake()
             if progress is not None:
                 progress(self._sent(), len(self._receipts))
@@ -98,22 +118,42 @@ class Bulk:
         self, until: Literal["sent", "synced"], *, timeout: float, progress: Progress | None
     ) -> None:
         """Wait until everything has an outcome, or nothing moved for `timeout` seconds."""
-        reached = {"sent", "synced"} if until == "sent" else {"synced"}
+        settled = {"sent", "synced", "stuck"} if until == "sent" else {"synced", "stuck"}
+        self._services.outbox.on_change.append(self._count)
+        try:
+            await self._finish(settled, timeout, progress)
+        finally:
+            self._services.outbox.on_change.remove(self._count)
+
+    def _count(self, item: OutboxItem) -> None:
+        self._moved += item.state != "queued"
+
+    async def _finish(self, settled: set[str], timeout: float, progress: Progress | None) -> None:
         deadline = anyio.current_time() + timeout
-        for done, receipt in enumerate(self._receipts, start=1):
-            while receipt.state not in reached and receipt.state != "stuck":
-                before = self._sent()
-                if (
-                    not await _moves(receipt, min(1.0, deadline - anyio.current_time()))
-                    and self._sent() == before
-                ):
+        for done, receipt in enumerate([*await self._earlier(), *self._receipts], start=1):
+            while receipt.state not in settled:
+                before = self._sent(), self._moved
+                moved = await _moves(receipt, min(1.0, deadline - anyio.current_time()))
+                if not moved and (self._sent(), self._moved) == before:
                     if anyio.current_time() >= deadline:
                         return
                     continue
                 deadline = anyio.current_time() + timeout
             deadline = anyio.current_time() + timeout
             if progress is not None:
-                progress(done, len(self._receipts))
+                progress(min(done, len(self._receipts)), len(self._receipts))
+
+    async def _earlier(self) -> list[AsyncReceipt]:
+        """The last of the rows that an earlier run had accepted, if it is still under way."""
+        if self._job is None or self._job.last_skipped is None:
+            return []
+        item = await self._services.outbox.find(self._room_id, self._job.last_skipped)
+        if item is None:
+            return []
+        receipt = self._services.receipts.hold(item)
+        now = await self._services.outbox.find(self._room_id, item.uid)  # it may have moved before we held it
+        self._services.receipts.update(now or replace(item, state="synced"))
+        return [receipt]
 
     def report(self) -> PublishReport:
         """The outcome so far."""
@@ -122,6 +162,7 @@ class Bulk:
             sent=self._sent(),
             stuck=tuple((r.uid, r.reason or "") for r in self._receipts if r.state == "stuck"),
             rejected=tuple(self._rejected),
+            skipped=self._job.skipped if self._job is not None else 0,
         )
 
 

@@ -16,6 +16,7 @@ from matrixdata.collection.progress import Progress, callback_of
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
+from matrixdata.collection.resuming import Resumption, checked_job
 from matrixdata.collection.roles import Role, read_power_levels
 from matrixdata.collection.tables import (
     AsyncTable,
@@ -205,6 +206,7 @@ class AsyncCollection:
         on_error: OnError = "collect",
         wait: Milestone = "sent",
         timeout: float = 10.0,
+        job: str | None = None,
         progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records: an iterable of dicts, a pandas or polars DataFrame, or an Arrow table.
@@ -215,18 +217,25 @@ class AsyncCollection:
                 checks all rows first and publishes none if one is bad.
             wait: as in `publish`.
             timeout: seconds without any progress after which it returns; the rest stays queued.
+            job: a name for these rows. Run again with the same name and rows, it goes on where it stopped:
+                rows accepted before are passed over and counted in `report.skipped`.
             progress: called with (sent, accepted) as it goes. None: the blocking face shows a bar after a second,
                 in notebooks and on terminals; False: nothing.
 
         Raises:
             RecordInvalid, TooLarge: with on_error="raise"; nothing was queued.
+            Conflict: the job has accepted another record for one of these rows, or runs elsewhere right now.
         """
         self._services.check()
         _check_wait(wait)
         await self._services.standing.check_writable(self._room_id)
+        resumed = None
+        if job is not None:
+            accepted = await self._services.jobs.accepted(self._room_id, checked_job(job))
+            resumed = Resumption(self._room_id, job, accepted)
         rules = await self._services.intake.rules(self._room_id)
         report = callback_of(progress)
-        bulk = Bulk(self._services, self._room_id, rules, on_error=on_error)
+        bulk = Bulk(self._services, self._room_id, rules, on_error=on_error, job=resumed)
         await bulk.accept(rows, report)
         if wait == "synced":
             await self._services.freshness.follow(self._room_id, timeout=timeout)

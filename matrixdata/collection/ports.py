@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from matrixdata.publishing import Acceptance, Receipts, Sender
 from matrixdata.receiving import Feed, Freshness, Intake, Sources, Standings
 from matrixdata.replica.account import Account
+from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.rooms import Rooms
 from matrixdata.transport.caller import Caller
@@ -30,6 +31,7 @@ class Services:
     caller: Caller
     account: Account
     outbox: Outbox
+    jobs: Jobs
     rooms: Rooms
     intake: Intake
     acceptance: Acceptance

@@ -38,12 +38,14 @@ class PublishReport:
         sent: those of them that the server has acknowledged.
         stuck: those that the server refused, with the reason; they stay in the outbox.
         rejected: rows that were not accepted, with every reason.
+        skipped: rows that an earlier run of the same job had accepted; they are in none of the other counts.
     """
 
     accepted: int
     sent: int
     stuck: tuple[tuple[str, str], ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
+    skipped: int = 0
 
     @property
     def queued(self) -> int:
@@ -53,6 +55,8 @@ class PublishReport:
     @property
     def _summary(self) -> str:
         parts = [f"{self.accepted:,} accepted", f"{self.sent:,} sent"]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} accepted before")
         if self.queued:
             parts.append(f"{self.queued:,} still queued")
         if self.stuck:

@@ -99,6 +99,7 @@ class Collection:
         on_error: OnError = "collect",
         wait: Milestone = "sent",
         timeout: float = 10.0,
+        job: str | None = None,
         progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records; see AsyncCollection.publish_many."""
@@ -109,6 +110,7 @@ class Collection:
                 on_error=on_error,
                 wait=wait,
                 timeout=timeout,
+                job=job,
                 progress=told,
             )
 

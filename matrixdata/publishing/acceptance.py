@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matrixdata.publishing.receipt import AsyncReceipt, Receipts
+    from matrixdata.replica.jobs import JobRows
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.rows import StoredEvent
     from matrixdata.replica.rules import Rules
@@ -86,11 +87,11 @@ class Acceptance:
             raise uid_taken(item)
         return self._receipts.open(replace(item, state="synced", event_id=event.event_id))
 
-    async def accept(self, items: Sequence[OutboxItem]) -> list[AsyncReceipt]:
+    async def accept(self, items: Sequence[OutboxItem], *, job: JobRows | None = None) -> list[AsyncReceipt]:
         """Store items durably, all or none; only now do they count as accepted."""
         opened = [self._receipts.open(item) for item in items]
         reached("publish.1 checked")
-        stored = await self._outbox.accept(items)
+        stored = await self._outbox.accept(items, job=job)
         reached("publish.2 stored")
         receipts = []
         for receipt, item in zip(opened, stored, strict=True):

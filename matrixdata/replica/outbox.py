@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.errors import Conflict
+from matrixdata.replica.jobs import note_rows
 from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from matrixdata.replica.database import Database
+    from matrixdata.replica.jobs import JobRows
 
 ROLLED_BACK = "rolled_back"
 """Why an item is stuck that the server had acknowledged before it was restored from a backup."""
@@ -100,16 +102,18 @@ class Outbox:
         """Tells when any process has written here."""
         return Watch(self._db.path)
 
-    async def accept(self, items: Sequence[OutboxItem]) -> list[OutboxItem]:
-        """Store items durably, all or none, and return them with their ids.
+    async def accept(self, items: Sequence[OutboxItem], *, job: JobRows | None = None) -> list[OutboxItem]:
+        """Store items durably, all or none, and return them with their ids; `job` notes them as its rows.
 
         An item whose (room, uid) is already here with the same content is that one again, not another.
 
         Raises:
-            Conflict: the uid already stands for other content.
+            Conflict: the uid already stands for other content, or the job has a row already.
         """
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            if job is not None:
+                note_rows(c, job)
             return [_accept(c, item) for item in items]
 
         return await self._db.write(work)

@@ -15,6 +15,7 @@ from matrixdata.errors import MatrixDataError
 from matrixdata.replica.account import Account
 from matrixdata.replica.cursor_leases import CursorLeases
 from matrixdata.replica.database import Database
+from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.lease import Lease
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.rooms import Rooms
@@ -30,6 +31,7 @@ class Store:
         self._replica = Database(self.directory / "replica.db", kind="replica", synchronous="NORMAL")
         self.account = Account(self._account, CursorLeases(self.directory / "cursors"))
         self.outbox = Outbox(self._account)
+        self.jobs = Jobs(self._account)
         self.rooms = Rooms(self._replica)
         self.sharing = Sharing(self._replica)
         self.sync_lease = Lease(self.directory / "sync.lock")

@@ -226,3 +226,28 @@ def test_a_person_gets_a_table(name: str, run: Run, shell) -> None:
         ["2026-01-01T00:00:00Z", "1.5"],
         ["2026-01-01T01:00:00Z", "12.25"],
     ]
+
+
+def test_an_import_with_a_job_goes_on_where_it_stopped(run: Run, name: str) -> None:
+    good = [reading(hour, hour / 2) for hour in range(4)]
+    text = [*(json.dumps(record) for record in good[:2]), '{"ts": ', json.dumps(reading(3, "warm"))]
+
+    first = run("publish", name, "-", "--job", "archive", given="\n".join(text))
+    text[2:] = [json.dumps(record) for record in good[2:]]
+    second = run("publish", name, "-", "--job", "archive", given="\n".join(text))
+    other = run("publish", name, "-", "--job", "archive", given=lines(reading(9, 1.5)))
+
+    assert first.code == 1
+    assert (first.rows[0]["accepted"], first.rows[0]["rejected"]) == (2, 2)
+    assert "line 3" in first.err
+    assert "line 4: /temp" in first.err
+    assert second.code == 0, second.err
+    assert (second.rows[0]["accepted"], second.rows[0]["accepted_before"], second.rows[0]["sent"]) == (
+        2,
+        2,
+        2,
+    )
+    assert other.code == 1
+    assert "row 0 of job 'archive'" in other.err
+    assert run("publish", name, json.dumps(good[0]), "--job", "archive").code == 2
+    assert run("query", name).rows == good

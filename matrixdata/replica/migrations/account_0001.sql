@@ -52,6 +52,20 @@ CREATE TABLE acknowledged (
     event_id  TEXT NOT NULL
 ) STRICT;
 
+-- publish_many(job=…): which rows were accepted, so that a run after a crash goes on behind them.
+CREATE TABLE job (
+    id       INTEGER PRIMARY KEY,
+    room_id  TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    UNIQUE (room_id, name)
+) STRICT;
+CREATE TABLE job_row (
+    job     INTEGER NOT NULL REFERENCES job (id),
+    number  INTEGER NOT NULL,
+    digest  INTEGER NOT NULL,      -- of its content, so that other rows under the same name are noticed
+    PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+
 -- Where each named subscription got to.
 CREATE TABLE cursor (
     room_id    TEXT NOT NULL,
