@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.collection.bindings import unbind
-from matrixdata.collection.bulk import Bulk, OnError
+from matrixdata.collection.bulk import OnError
 from matrixdata.collection.display import collection_html
 from matrixdata.collection.progress import Progress, callback_of
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
-from matrixdata.collection.resuming import Resumption, checked_job
 from matrixdata.collection.roles import Role, read_power_levels
 from matrixdata.collection.tables import (
     AsyncTable,
@@ -26,6 +25,7 @@ from matrixdata.collection.tables import (
     history_event,
     state_event,
 )
+from matrixdata.collection.writing import publish_one, publish_rows
 from matrixdata.errors import NotSent, Rejected, RoomLeft, Unknown
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
@@ -178,26 +178,7 @@ class AsyncCollection:
             Conflict: the uid already stands for another record.
         """
         self._services.check()
-        _check_wait(wait)
-        await self._services.standing.check_writable(self._room_id)
-        rules = await self._services.intake.rules(self._room_id)
-        item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules, uid=uid)
-        if uid is not None:
-            # The outbox forgets what has arrived; the replica does not.
-            event = await self._services.rooms.find(self._room_id, self._services.user_id, uid)
-            if event is not None:
-                return self._services.acceptance.arrived(item, event)
-        (receipt,) = await self._services.acceptance.accept([item])
-        self._services.sender.wake()
-        if wait == "synced":
-            await self._services.freshness.follow(self._room_id, timeout=timeout)
-        if wait != "queued":
-            try:
-                await receipt.wait(wait, timeout=timeout)
-            except Rejected:
-                await self._services.standing.explain(self._room_id)
-                raise
-        return receipt
+        return await publish_one(self._services, self._room_id, record, wait=wait, timeout=timeout, uid=uid)
 
     async def publish_many(
         self,
@@ -227,21 +208,16 @@ class AsyncCollection:
             Conflict: the job has accepted another record for one of these rows, or runs elsewhere right now.
         """
         self._services.check()
-        _check_wait(wait)
-        await self._services.standing.check_writable(self._room_id)
-        resumed = None
-        if job is not None:
-            accepted = await self._services.jobs.accepted(self._room_id, checked_job(job))
-            resumed = Resumption(self._room_id, job, accepted)
-        rules = await self._services.intake.rules(self._room_id)
-        report = callback_of(progress)
-        bulk = Bulk(self._services, self._room_id, rules, on_error=on_error, job=resumed)
-        await bulk.accept(rows, report)
-        if wait == "synced":
-            await self._services.freshness.follow(self._room_id, timeout=timeout)
-        if wait != "queued":
-            await bulk.finish(wait, timeout=timeout, progress=report)
-        return bulk.report()
+        return await publish_rows(
+            self._services,
+            self._room_id,
+            rows,
+            on_error=on_error,
+            wait=wait,
+            timeout=timeout,
+            job=job,
+            progress=callback_of(progress),
+        )
 
     # -- reading ----------------------------------------------------------------------------------------
     def subscribe(
@@ -390,11 +366,6 @@ class AsyncCollection:
     async def _fetched_state(self) -> tuple[StateRow, ...]:
         body = await self._services.caller.call(requests.room_state(self._room_id), patience=10)
         return state_rows(parse_state(body))
-
-
-def _check_wait(wait: str) -> None:
-    if wait not in {"queued", "sent", "synced"}:
-        raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
 
 
 def _is_member(state: Iterable[StateRow], user_id: str) -> bool:

@@ -38,9 +38,9 @@ def test_an_import_killed_until_it_ends_has_each_row_once(server, step, nth):
     kills = 0
     while was_killed(done := run(IMPORT, *place, kill_at=step, nth=nth)):
         kills += 1
-        assert kills <= 30, "no run gets any further"
+        assert kills <= 8, "no run gets any further"
     assert done.returncode == 0, done.stderr
-    assert kills >= 2
+    assert kills >= 1
     accepted, skipped = map(int, done.stdout.split())
     assert accepted + skipped == 24
     found = server.raw(name).records(room_id)
