@@ -222,7 +222,7 @@ class World(RuleBasedStateMachine):
     "P10",
     broken=Break(
         "matrixdata/publishing/acceptance.py",
-        "stored = await self._outbox.accept(items)",
+        "stored = await self._outbox.accept(items, job=job)",
         "stored = list(items)",
     ),
 )

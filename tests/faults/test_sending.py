@@ -38,7 +38,9 @@ NEW_TXN = Break(
     "send_event(item.room_id, item.type, __import__('secrets').token_hex(8), item.content)",
 )
 NOT_STORED = Break(
-    "matrixdata/publishing/acceptance.py", "stored = await self._outbox.accept(items)", "stored = list(items)"
+    "matrixdata/publishing/acceptance.py",
+    "stored = await self._outbox.accept(items, job=job)",
+    "stored = list(items)",
 )
 
 
