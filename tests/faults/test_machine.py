@@ -64,9 +64,10 @@ class World(RuleBasedStateMachine):
         self.values: dict[str, float] = {}
         self.published = 0
         self.up, self.member = True, True
-        self.network = self.server.proxy()
+        # The server may have another port after it was killed: everybody comes through a proxy that knows.
+        self.network, self.steady = self.server.proxy(), self.server.proxy()
         self.name = self.server.name("writer")
-        self.owner = self.server.connect(self.server.name("owner"))
+        self.owner = self.server.connect(self.server.name("owner"), url=self.steady.url)
         self.account = self.server.account(self.name, url=self.network.url)
         with md.connect(**self.account) as client:
             self.user_id = client.user_id
@@ -80,7 +81,10 @@ class World(RuleBasedStateMachine):
         self.start()
 
     def raw(self, user_id: str) -> RawUser:
-        return self.server.raw(user_id[1:].partition(":")[0])
+        name = user_id[1:].partition(":")[0]
+        user = RawUser(self.steady.url, user_id, homeserver.register(self.server.address, name))
+        self.server.open.append(user)
+        return user
 
     def start(self):
         arguments = [
@@ -184,6 +188,7 @@ class World(RuleBasedStateMachine):
     def kill_the_server(self):
         os.kill(self.server.address.pid, signal.SIGKILL)
         self.server.address = homeserver.start(self.server.address.directory, owned=True)
+        self.network.target = self.steady.target = self.server.url
 
     # -- the end --------------------------------------------------------------------------------------
     def drain(self):
