@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -131,7 +131,7 @@ class AsyncClient:
     async def __aenter__(self) -> AsyncClient:
         """Start the background work. Needs no server: offline, everything local works."""
         try:
-            self._compose(await self._store.rooms.identity())
+            self._compose()
         except BaseException:
             await self._release()
             raise
@@ -194,7 +194,7 @@ class AsyncClient:
             task_status.started(self)
             await self._closing.wait()
 
-    def _compose(self, replica: str) -> None:
+    def _compose(self) -> None:
         store, world, user_id = self._store, self._environment, self._session.user_id
         receipts = Receipts()
         store.outbox.on_change.append(receipts.update)
@@ -240,7 +240,6 @@ class AsyncClient:
         self._services = Services(
             user_id=user_id,
             homeserver=self._session.homeserver,
-            replica=replica,
             caller=self._caller,
             account=store.account,
             outbox=store.outbox,
@@ -301,7 +300,8 @@ class AsyncClient:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""
         self._check()
         problem = problem_of(self._transport.logged_out, self._loop, self._caller)
-        return await measured(self._session, self._services, self._loop, problem)
+        measures = await measured(self._session, self._services, self._loop, problem)
+        return replace(measures, store=self._store.trouble)
 
     # -- collections ------------------------------------------------------------------------------------
     async def create_collection(

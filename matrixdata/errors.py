@@ -218,7 +218,16 @@ class CursorLocked(StoreLocked):
 
 
 class StoreCorrupt(MatrixDataError):
-    """A store file is damaged or is not ours. The message names the file and what can be rebuilt."""
+    """A store file is damaged or is not ours. The message says what was kept, what is lost and what to do.
+
+    Attributes:
+        path: the file.
+        kept: the copy of a damaged file that was put aside; "" while there is none.
+    """
+
+    def __init__(self, message: str, *, path: str = "", kept: str = "") -> None:
+        self.path, self.kept = path, kept
+        super().__init__(message)
 
 
 class StoreFull(MatrixDataError):

@@ -21,13 +21,11 @@ class Services:
     Attributes:
         clock: microseconds since 1970 UTC.
         new_id: fresh ids of at least 128 random bits.
-        replica: name of the replica that change numbers belong to.
         check: raises when the client can no longer be used.
     """
 
     user_id: str
     homeserver: str
-    replica: str
     caller: Caller
     account: Account
     outbox: Outbox
@@ -43,6 +41,11 @@ class Services:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     check: Callable[[], None]
+
+    @property
+    def replica(self) -> str:
+        """Name of the replica that change numbers belong to; another once it had to be rebuilt."""
+        return self.rooms.replica
 
     @property
     def sources(self) -> Sources:

@@ -33,6 +33,7 @@ class Status:
         stuck: records that the server refused; kept in the outbox.
         gaps: stretches of history not fetched, over all rooms.
         rate_limited: seconds that the server still asks us to wait.
+        store: damage met in the store since this client was opened, and what was done about it; None when none was.
     """
 
     user_id: str
@@ -49,12 +50,15 @@ class Status:
     invalid: int
     undecryptable: int
     rate_limited: float
+    store: str | None = None
 
     def _repr_html_(self) -> str:
         """The facts, for notebooks; everything is escaped."""
         lacks = (
             [f"{self.stuck} records refused by the server; see client.outbox.list()"] if self.stuck else []
         )
+        if self.store:
+            lacks.insert(0, self.store)
         if self.problem:
             lacks.insert(0, self.problem)
         return html.panel(

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from matrixdata.errors import NotFound
-from matrixdata.replica.store import private_directory
+from matrixdata.replica.files import private_directory
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DEFAULT = "default-profile"

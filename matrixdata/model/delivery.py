@@ -13,6 +13,7 @@ Reason = Literal[
     "uid_conflict",
     "room_replaced",
     "rolled_back",
+    "damaged",
 ]
 """Our own reasons. Every other reason is an errcode of the server, such as "M_FORBIDDEN"."""
 
@@ -25,5 +26,6 @@ MEANING: Final[dict[Reason, str]] = {
     "uid_conflict": "another device of yours used its uid for another record",
     "room_replaced": "the room was upgraded; publish to the one that replaced it",
     "rolled_back": "the server had it, was restored from a backup, and has it no more",
+    "damaged": "its bytes changed on the disk; it is never sent: cancel it, and publish the record again",
 }
 """What each means. The first four are of queued records and pass by themselves, the others of stuck ones."""

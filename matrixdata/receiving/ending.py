@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matrixdata.errors import ClientClosed, ServerRolledBack
+from matrixdata.errors import ClientClosed, ServerRolledBack, StoreCorrupt
 
 if TYPE_CHECKING:
     from matrixdata.receiving.beginning import Sources
@@ -28,7 +28,21 @@ async def check_end(sources: Sources, room_id: str, *, known: ServerRolledBack |
     if sources.feed.closed:
         raise ClientClosed("the client was closed, and with it this subscription")
     sources.freshness.check()
+    check_replica(sources)
     found = sources.freshness.set_back(room_id)
     if found is not None and found is not known:
         raise ServerRolledBack(found.room_id, found.lost)
     await sources.standing.check(room_id)
+
+
+def check_replica(sources: Sources) -> None:
+    """After each read: what was read must be of the replica that the subscription's numbers count in.
+
+    Raises:
+        StoreCorrupt: it was damaged and is being rebuilt.
+    """
+    if sources.replica != sources.rooms.replica:
+        raise StoreCorrupt(
+            "the replica was damaged and is rebuilt from the server, so that this subscription cannot go on "
+            'where it was; subscribe again (start= a datetime, or "all", and skip what you know by record.uid)'
+        )

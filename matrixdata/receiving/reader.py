@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.model import Invalid, Position, Record, Redacted
+from matrixdata.receiving.ending import check_replica
 from matrixdata.receiving.records import invalid_record, moment, stored_record
 from matrixdata.receiving.telling import Telling
 from matrixdata.replica.scan import Span
@@ -68,6 +69,7 @@ class Reader:
         """What was there before, in the timeline's order."""
         span = Span(since=self.at.from_time, as_of=self.at.change)
         page = await self._sources.rooms.scan(self._room_id).page(span, past=past, most=most)
+        check_replica(self._sources)
         found: list[tuple[Cursor, Item]] = [
             (
                 replace(self.at, position=position),
@@ -93,6 +95,7 @@ class Reader:
             self._room_id, after=self.at.change, since=self.at.since, most=most, states=states
         )
         items = [(entry, item) for entry in page.entries if (item := await self._item(entry))]
+        check_replica(self._sources)
         found: list[tuple[Cursor, Item]] = []
         if self._telling is not None:
             found += self._telling.before(self.at, page)

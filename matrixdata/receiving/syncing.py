@@ -18,6 +18,7 @@ from matrixdata.errors import (
     MatrixDataError,
     NotSent,
     RateLimited,
+    StoreFull,
     StoreLocked,
     Unknown,
     Unsupported,
@@ -108,6 +109,7 @@ class SyncLoop:
         self._changed = anyio.Event()
         self._poll = anyio.CancelScope()
         self.outages = Outages()
+        self._led_in: str | None = None
         self.failing: MatrixDataError | None = None
         self.fatal: MatrixDataError | None = None
         self.last_answer: int | None = None
@@ -143,6 +145,10 @@ class SyncLoop:
         """
         if self.fatal is not None:
             raise self.fatal
+        if self._led_in not in {None, self._rooms.replica}:
+            # It was damaged and starts anew: nothing is in step, whatever the poll under way brings.
+            self._live.clear()
+            self._poll.cancel()
         if room_id not in self._wanted:
             self._wanted.add(room_id)
             self._poll.cancel()  # a long poll under way does not cover the room
@@ -217,12 +223,11 @@ class SyncLoop:
     async def _lead(self) -> None:
         """Sync for all, until another process took over because this one had stood still."""
         self._live, self._asked, self._announced = set(), set(), Shared()
-        await self._rooms.lead()
+        self._led_in = None
         failure: MatrixDataError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen, tasks.cancel_scope)
             try:
-                await self._intake.reconcile()
                 await self._sync()
             except MatrixDataError as error:  # carried out by hand: the task group would wrap it
                 failure = error
@@ -231,7 +236,7 @@ class SyncLoop:
             raise failure
         log.info("another process syncs now")
         self._lease.release()
-        self._live, self._shared = set(), Shared()
+        self._live, self._shared, self._led_in = set(), Shared(), None
         self._notify()
         for _ in range(_YIELD):
             await self._attend()
@@ -265,6 +270,12 @@ class SyncLoop:
         lacking: set[str] = set()
         while True:
             try:
+                if self._led_in != self._rooms.replica:
+                    source = None  # what it counts as covered is not in this replica
+                    await self._rooms.lead()
+                    self._compared.clear()
+                    await self._intake.reconcile()
+                    self._live, self._announced, self._led_in = set(), Shared(), self._rooms.replica
                 source = source or await self._choose_source(lacking)
                 steady = await self._round(source)
             except LoggedOut as error:
@@ -276,7 +287,9 @@ class SyncLoop:
                 failures += 1
                 self._compared.clear()
                 log.info("sync failed (%s), attempt %d", error, failures)
-                if isinstance(error, Unsupported) and source is not None:
+                if isinstance(error, StoreFull):
+                    source = None  # it counts as covered what was not committed
+                elif isinstance(error, Unsupported) and source is not None:
                     # What probing promised is not there, as behind a proxy that knows other paths only.
                     lacking.add(source.kind)
                     source = None
@@ -284,7 +297,9 @@ class SyncLoop:
                 self._notify()
                 await self._announce()
                 pause = error.retry_after if isinstance(error, RateLimited) else 0.0
-                await anyio.sleep(max(pause, backoff.delay(failures, self._chance)))
+                # Our own disk may be asked often.
+                attempt = min(failures, 4) if isinstance(error, StoreFull) else failures
+                await anyio.sleep(max(pause, backoff.delay(attempt, self._chance)))
             else:
                 failures = 0 if steady else failures
 
@@ -341,7 +356,7 @@ class SyncLoop:
         if self._refusals < _REFUSED_AGAIN:
             self.failing = None
         self.last_answer = self._clock()
-        self._live |= wanted & (self._wanted | self._asked)
+        self._live |= self._brought_up(wanted)
         self._notify()
         await self._announce()
         reached("read.4 woken")
@@ -367,6 +382,11 @@ class SyncLoop:
         await self._rooms.apply([], tokens={source.kind: None})
         if self._refusals >= _REFUSED_AGAIN:
             raise Unknown(f"the server refuses the sync tokens that it gives: {error}")
+
+    def _brought_up(self, wanted: frozenset[str]) -> frozenset[str]:
+        """The rooms in step after a round for these; none where the replica was rebuilt in the middle of it."""
+        same = self._led_in == self._rooms.replica
+        return wanted & (self._wanted | self._asked) if same else frozenset()
 
     async def _announce(self) -> None:
         """Let the other processes know what changed for them."""

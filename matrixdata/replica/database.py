@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-from contextlib import asynccontextmanager, contextmanager
-from importlib import resources
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from matrixdata.errors import ClientClosed, MatrixDataError, StoreCorrupt, StoreFull, Unsupported
+from matrixdata.errors import ClientClosed, MatrixDataError, StoreCorrupt
+from matrixdata.replica import files
+from matrixdata.replica.failures import Damaged, is_mistake, mapped_errors
+from matrixdata.replica.file import StoreFile, gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from matrixdata.replica.mark import Mark
+
 T = TypeVar("T")
 # Readers kept open between uses. More are opened when needed: one task may read while it holds a snapshot.
 _IDLE = 4
-
-
-@contextmanager
-def mapped_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours, with the file's name."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise _mapped(error, path) from error
-
-
-def _mapped(error: sqlite3.DatabaseError, path: Path) -> Exception:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL") or name in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}:
-        return StoreFull(
-            f"{path.name}: {error}; free some disk space. What was not stored was not acknowledged."
-        )
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")):
-        return StoreCorrupt(f"{path} is damaged ({error})")
-    if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
-        return error
-    return MatrixDataError(f"{path}: {error} ({name})")
-
-
-def _is_mistake(error: sqlite3.DatabaseError) -> bool:
-    """Whether one statement was wrong, and not the disk or the file."""
-    name = getattr(error, "sqlite_errorname", "")
-    return isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)) or name == "SQLITE_ERROR"
+_NOWHERE = (-1, -1)
 
 
 class _Job(Generic[T]):
@@ -77,7 +53,7 @@ class Snapshot:
         return await anyio.to_thread.run_sync(self._run, work)
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._using, mapped_errors(self._database.path):
+        with self._using, self._database.watched(self._connection):
             return work(self._connection)
 
     def close(self) -> None:
@@ -91,51 +67,111 @@ class Database:
 
     Writes run one at a time on worker threads. While one commit is under way, the callers that arrive
     queue up and then share the next commit: a durable write costs one fsync for all of them.
+
+    A file that turns out to be damaged raises StoreCorrupt to whoever met that. If it is not precious, the next
+    use puts it aside and starts an empty one; also where another process has done so.
     """
 
-    def __init__(self, path: Path, *, kind: str, synchronous: Literal["FULL", "NORMAL"]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        kind: str,
+        synchronous: Literal["FULL", "NORMAL"],
+        precious: bool = True,
+        in_use: bool = False,
+        mark: Mark | None = None,
+        connect: Callable[..., Any] = sqlite3.connect,
+    ) -> None:
         self.path = path
-        self._synchronous = synchronous
+        self.trouble: Damaged | None = None
+        """The last damage met since this was opened, mended or not."""
+        self._file = StoreFile(path, kind, synchronous, precious=precious, in_use=in_use, connect=connect)
+        self._mark = mark
         self._pending: list[_Job[Any]] = []
         self._queue = threading.Lock()
         # Both: the first lets tasks queue up without a thread each, the second holds even when asyncio's own
         # cancellation (wait_for, Task.cancel) takes a task away from a commit that its thread goes on with.
-        self._turn, self._writing = anyio.Lock(), threading.Lock()
+        self._turn, self._writing = anyio.Lock(), threading.RLock()
         self._idle: list[sqlite3.Connection] = []
+        self._readers: set[int] = set()  # those of the present file, by id()
+        self._opened: list[Callable[[sqlite3.Connection], None]] = []
+        self._damage: Damaged | None = None
         self._closed = False
-        self._writer = self._open(kind)
+        self._open()
 
     def __repr__(self) -> str:
         return f"<Database {self.path.name}>"
 
-    # -- opening ----------------------------------------------------------------------------------------
-    def _open(self, kind: str) -> sqlite3.Connection:
-        if sqlite3.sqlite_version_info < (3, 37):
-            raise Unsupported(
-                "the local store", f"SQLite 3.37 or later; this Python has {sqlite3.sqlite_version}"
-            )
-        # SQLite gives the WAL and its index the permissions of the main file, so this decides for all three.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    # -- the file ---------------------------------------------------------------------------------------
+    def on_open(self, listener: Callable[[sqlite3.Connection], None]) -> None:
+        """Call `listener` with a connection now, and again whenever another file takes this one's place."""
         with mapped_errors(self.path):
-            connection = self._connect()
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                _migrate(connection, kind, self.path)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
+            listener(self._writer)
+        self._opened.append(listener)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+    def at_once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` where there is no event loop yet."""
+        with self._writing, self.watched():
+            return work(self._writer)
+
+    @contextmanager
+    def watched(self, connection: sqlite3.Connection | None = None) -> Iterator[None]:
+        """Around every use of a reader's connection, or of the writer's: SQLite's errors as ours, damage noted."""
         try:
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA secure_delete = ON")  # redacted content must leave the file
-            connection.execute("PRAGMA temp_store = MEMORY")  # and must not pass through a temporary one
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            with mapped_errors(self.path):
+                yield
+        except Damaged as damage:
+            if (
+                connection is None or id(connection) in self._readers
+            ):  # else it is of a file put aside already
+                self._damage = self.trouble = damage
+                if not self._file.precious:
+                    with suppress(
+                        MatrixDataError, sqlite3.Error, OSError
+                    ):  # it is tried again before the next use
+                        self._current()
+            advice = (
+                "connect again, which saves what can be read of it"
+                if self._file.precious
+                else "it is put aside and rebuilt from the server; ask again"
+            )
+            raise StoreCorrupt(f"{damage}; {advice}", path=str(self.path)) from damage
+
+    def _open(self) -> None:
+        self._writer, damage = self._file.open()
+        self._id = files.file_id(self.path)
+        self._damage, self.trouble = None, damage or self.trouble
+
+    def _current(self) -> None:
+        """Before every use: go on with another file where this one was damaged, or put aside by another process."""
+        if self._closed:
+            raise ClientClosed("the store is closed")
+        if self._damage is None and files.file_id(self.path) == self._id:
+            return
+        with self._writing:
+            now = files.file_id(self.path)
+            if not self._file.precious:
+                if self._damage is not None or now != self._id:
+                    self._reopen()
+                return
+            if now is None:
+                raise gone(self.path)
+            if now != self._id:
+                self._reopen()
+            self._damage = None  # what is not hit can still be used; the next opening saves what can be read
+
+    def _reopen(self) -> None:
+        found, self._id = self._id, _NOWHERE  # so that a failure in here is tried again
+        self._readers.clear()
+        while self._idle:
+            self._idle.pop().close()
+        self._writer.close()
+        if self._damage is not None and not self._file.precious:
+            self._file.replace(self._damage, found)
+        self._open()
+        for listener in self._opened:
+            listener(self._writer)
 
     # -- writing ----------------------------------------------------------------------------------------
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -164,27 +200,40 @@ class Database:
         with self._writing:
             with self._queue:
                 batch, self._pending = self._pending, []
-            if self._closed:
+            if not batch:
+                return
+            try:
+                with self.watched():
+                    self._current()
+                    self._commit_all(batch)
+            except Exception as error:  # noqa: BLE001  whatever stopped the commit, each caller is told
                 for job in batch:
-                    job.error, job.done = ClientClosed("the store is closed"), True
-            elif batch:
-                self._commit_all(batch)
+                    job.error = job.error or error
+            finally:
+                for job in batch:
+                    job.done = True
 
     def _commit_all(self, batch: list[_Job[Any]]) -> None:
+        before = self._writer.total_changes
         try:
-            with mapped_errors(self.path):
-                self._writer.execute("BEGIN IMMEDIATE")
-                for job in batch:
-                    self._run(job)
-                self._writer.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  whatever stopped the commit, each caller is told
+            self._writer.execute("BEGIN IMMEDIATE")
             for job in batch:
-                job.error = job.error or error
-        finally:
+                self._run(job)
+            if self._mark is not None and self._writer.total_changes != before:
+                self._mark.count(self._writer)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._give_up()
+            raise
+        if self._mark is not None:
+            self._mark.save()
+
+    def _give_up(self) -> None:
+        try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            for job in batch:
-                job.done = True
+        except sqlite3.Error:
+            self._id = _NOWHERE  # open it anew before the next use
 
     async def scrub(self) -> bool:
         """Bring the log into the file and empty it, so that nothing deleted is left in it; False while somebody reads.
@@ -194,9 +243,10 @@ class Database:
         return await anyio.to_thread.run_sync(self._scrub)
 
     def _scrub(self) -> bool:
-        with self._writing, mapped_errors(self.path):
+        with self._writing, self.watched():
             if self._closed:
                 return False
+            self._current()
             patience = self._writer.execute("PRAGMA busy_timeout").fetchone()[0]
             self._writer.execute("PRAGMA busy_timeout = 0")
             try:
@@ -210,7 +260,7 @@ class Database:
         try:
             job.result = job.work(self._writer)
         except sqlite3.DatabaseError as error:
-            if not _is_mistake(error):
+            if not is_mistake(error):
                 raise  # the disk or the file failed: the whole commit is off
             job.error = error
             self._writer.execute("ROLLBACK TO job")
@@ -225,12 +275,12 @@ class Database:
         return await anyio.to_thread.run_sync(self._read, work)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with mapped_errors(self.path):
-            connection = self.reader()
-            try:
+        connection = self.reader()
+        try:
+            with self.watched(connection):
                 return work(connection)
-            finally:
-                self.give_back(connection)
+        finally:
+            self.give_back(connection)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
@@ -243,77 +293,46 @@ class Database:
 
     def reader(self) -> sqlite3.Connection:
         """A connection in a read transaction, to be given back."""
-        if self._closed:
-            raise ClientClosed("the store is closed")
-        with mapped_errors(self.path):
+        with self.watched():
+            self._current()
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._connect()
-                connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
-            # BEGIN alone is lazy; the first read is what fixes the moment.
-            connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+                connection = self._file.reader()
+                self._readers.add(id(connection))
+            try:
+                connection.execute("BEGIN")
+                # BEGIN alone is lazy; the first read is what fixes the moment.
+                connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+            except BaseException:
+                self._discard(connection)
+                raise
             return connection
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         """End a read transaction and keep the connection for the next."""
-        connection.rollback()
-        if self._closed or len(self._idle) >= _IDLE:
-            connection.close()
+        with suppress(sqlite3.Error):
+            connection.rollback()
+        if self._closed or id(connection) not in self._readers or len(self._idle) >= _IDLE:
+            self._discard(connection)
         else:
             self._idle.append(connection)
+
+    def _discard(self, connection: sqlite3.Connection) -> None:
+        self._readers.discard(id(connection))
+        connection.close()
 
     async def aclose(self) -> None:
         """Close every connection; commits under way end first."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                await anyio.to_thread.run_sync(self._close)
+                await anyio.to_thread.run_sync(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """The same, for those who have no event loop."""
         with self._writing:
             if not self._closed:
                 self._closed = True
                 while self._idle:
                     self._idle.pop().close()
                 self._writer.close()
-
-
-def _migrate(connection: sqlite3.Connection, kind: str, path: Path) -> None:
-    """Bring the file to the newest version, one numbered .sql file a step, each in its own transaction."""
-    folder = resources.files("matrixdata.replica") / "migrations"
-    steps = sorted(step.name for step in folder.iterdir() if step.name.startswith(f"{kind}_"))
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(steps):
-        raise StoreCorrupt(
-            f"{path} was written by a newer matrixdata (format {version}, this one knows {len(steps)}); "
-            "upgrade matrixdata, or use another store="
-        )
-    for number, step in enumerate(steps, start=1):
-        if number > version:
-            script = (folder / step).read_text(encoding="utf-8")
-            _apply(connection, script, number)
-
-
-def _apply(connection: sqlite3.Connection, script: str, number: int) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have migrated while we waited for the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] < number:
-            for statement in _statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Each statement of a script; executescript() cannot be used, for it commits on its own."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -13,6 +13,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from matrixdata.errors import StoreFull
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -46,7 +48,12 @@ class Lease:
     def acquire(self) -> bool:
         """Take the lock if it is free; True when it is now ours. Never waits."""
         if self._fd is None:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
+            try:
+                fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600)
+            except OSError as error:
+                raise StoreFull(
+                    f"{self.path} cannot be opened ({error.strerror}); free some space"
+                ) from error
             try:
                 _lock(fd)
             except OSError:
@@ -134,3 +141,13 @@ def _lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_and_wait(fd: int) -> None:
+    """Lock an open file exclusively, waiting for as long as it takes; closing it, or dying, frees it."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415  exists on Windows only
+
+        msvcrt.locking(fd, msvcrt.LK_LOCK, 1)
+    else:
+        fcntl.flock(fd, fcntl.LOCK_EX)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import msgspec
 
 from matrixdata.errors import Conflict
 from matrixdata.replica.jobs import note_rows
+from matrixdata.replica.sums import outbox_sum
 from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from matrixdata.replica.database import Database
     from matrixdata.replica.jobs import JobRows
 
+log = logging.getLogger("matrixdata.replica")
+
+DAMAGED = "damaged"
+"""Why an item is stuck whose bytes changed on the disk; it is never queued again."""
 ROLLED_BACK = "rolled_back"
 """Why an item is stuck that the server had acknowledged before it was restored from a backup."""
 
@@ -89,6 +95,11 @@ def _item(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
     return OutboxItem(**dict(zip(names, row, strict=True)))
 
 
+def checksum(item: OutboxItem) -> int:
+    """Of what is sent and of where to."""
+    return outbox_sum(item.room_id, item.uid, item.txn_id, item.content)
+
+
 class Outbox:
     """The outbox table. Who sends, and when, is publishing's."""
 
@@ -131,18 +142,23 @@ class Outbox:
 
     async def head(self, room_id: str) -> OutboxItem | None:
         """The oldest queued item of one room."""
-        query = f"SELECT {_COLUMNS} FROM outbox WHERE state = 'queued' AND room_id = ? ORDER BY id LIMIT 1"  # noqa: S608  constants
-        row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
-        return _item(row) if row else None
+        return await self._first("state = 'queued' AND room_id = ? ORDER BY id LIMIT 1", (room_id,))
 
     async def follower(self, item: OutboxItem) -> OutboxItem | None:
         """A queued item behind that one in its room: the one least often attempted, of those the oldest."""
-        query = (
-            f"SELECT {_COLUMNS} FROM outbox WHERE state = 'queued' AND room_id = ? AND id > ?"  # noqa: S608  constants
-            " ORDER BY attempts, id LIMIT 1"
-        )
-        row = await self._db.read(lambda c: c.execute(query, (item.room_id, item.id)).fetchone())
-        return _item(row) if row else None
+        which = "state = 'queued' AND room_id = ? AND id > ? ORDER BY attempts, id LIMIT 1"
+        return await self._first(which, (item.room_id, item.id))
+
+    async def _first(self, which: str, values: tuple[object, ...]) -> OutboxItem | None:
+        """The first that is what was accepted. What decayed on the disk is kept and listed, and never sent."""
+        query = f"SELECT {_COLUMNS}, checksum FROM outbox WHERE {which}"  # noqa: S608  constants
+        while row := await self._db.read(lambda c: c.execute(query, values).fetchone()):
+            item = _item(row[:-1])
+            if checksum(item) == row[-1]:
+                return item
+            log.error("record %s in the outbox is damaged: it is kept there, and not sent", item.uid)
+            await self.stuck(item, DAMAGED)
+        return None
 
     async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
         """The items with these transaction ids that are still here."""
@@ -245,9 +261,12 @@ class Outbox:
     # -- mending ----------------------------------------------------------------------------------------
     async def retry(self, uid: str | None = None) -> int:
         """Queue stuck items again, those with that uid or all; how many there were."""
-        query = "UPDATE outbox SET state = 'queued', reason = NULL WHERE state = 'stuck' AND (? IS NULL OR uid = ?)"
+        query = (
+            "UPDATE outbox SET state = 'queued', reason = NULL"
+            " WHERE state = 'stuck' AND (? IS NULL OR uid = ?) AND reason IS NOT ?"
+        )
         rows = await self._db.write(
-            lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid, uid)).fetchall()
+            lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid, uid, DAMAGED)).fetchall()
         )
         for row in rows:
             self._tell(_item(row))
@@ -318,11 +337,11 @@ def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
     row = c.execute(query, (item.room_id, item.uid)).fetchone()
     if row is None:
         c.execute(
-            "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(item.room_id, item.uid, item.txn_id, item.type),
-                *(item.content, item.value, item.time, item.accepted_at),
+                *(item.content, item.value, item.time, item.accepted_at, checksum(item)),
             ),
         )
         row = c.execute(query, (item.room_id, item.uid)).fetchone()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from matrixdata.errors import StoreLocked
+from matrixdata.errors import StoreCorrupt, StoreLocked
 from matrixdata.model.steps import reached
 from matrixdata.replica import forgotten, redaction, timeline
 from matrixdata.replica.changes import changes_after, gaps_of, newest_change, passed_at
@@ -36,45 +35,50 @@ class Rooms:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._epoch: int | None = None
+        self._reign: tuple[str, int] | None = None  # the replica in which we lead, and our epoch there
         self.attending = False
         """Whether another process leads, as far as we know."""
+        self.replica = ""
+        """A random name for this replica: a change number means nothing in another one, as after a rebuild."""
         self.on_commit: list[Callable[[], None]] = []
         """Called in the event loop after each commit that readers may care about."""
+        database.on_open(self._opened)
 
-    # -- identity and leadership ------------------------------------------------------------------------
-    async def identity(self) -> str:
-        """A random name for this replica: a change number means nothing in another one."""
+    def _opened(self, c: sqlite3.Connection) -> None:
+        self.replica = _meta(c, "replica")
 
-        def work(c: sqlite3.Connection) -> str:
-            c.execute("INSERT OR IGNORE INTO meta VALUES ('replica', ?)", (secrets.token_hex(4),))
-            return _meta(c, "replica")
-
-        return await self._db.write(work)
-
+    # -- leadership -------------------------------------------------------------------------------------
     async def lead(self) -> None:
         """Start a new epoch: commits of whoever led before fail from now on."""
 
-        def work(c: sqlite3.Connection) -> int:
+        def work(c: sqlite3.Connection) -> tuple[str, int]:
             c.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', '0')")
             c.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
             c.execute("DELETE FROM followed")
-            return int(_meta(c, "epoch"))
+            return _meta(c, "replica"), int(_meta(c, "epoch"))
 
-        self._epoch = await self._db.write(work)
+        self._reign = await self._db.write(work)
         self.attending = False
 
     def attend(self) -> None:
         """Another process leads: its verdicts stand, and what this one still commits is nobody's sync."""
-        self._epoch, self.attending = None, True
+        self._reign, self.attending = None, True
 
     @property
     def epoch(self) -> int | None:
         """The epoch in which this process leads; None while it does not."""
-        return self._epoch
+        return self._reign[1] if self._reign is not None else None
 
     def _check_epoch(self, c: sqlite3.Connection) -> None:
-        if self._epoch is not None and int(_meta(c, "epoch")) != self._epoch:
+        if self._reign is None:
+            return
+        replica, epoch = self._reign
+        if _meta(c, "replica") != replica:
+            # What is to be committed follows on what is no longer here.
+            raise StoreCorrupt(
+                "the replica was rebuilt meanwhile; syncing starts anew", path=str(self._db.path)
+            )
+        if int(_meta(c, "epoch")) != epoch:
             raise StoreLocked(
                 str(self._db.path.parent), advice="This process was stopped and has been replaced."
             )
@@ -248,8 +252,12 @@ class Rooms:
             f"SELECT {STORED} FROM event e JOIN room r ON r.id = e.room"  # noqa: S608  constants
             f" WHERE r.room_id = ? AND e.uid = ? AND e.sender = ? AND e.shadowed = 0 AND {forgotten.KEPT}"
         )
-        row = await self._db.read(lambda c: c.execute(query, (room_id, uid, sender)).fetchone())
-        return stored_event(row) if row else None
+
+        def work(c: sqlite3.Connection) -> StoredEvent | None:
+            row = c.execute(query, (room_id, uid, sender)).fetchone()
+            return stored_event(row) if row else None
+
+        return await self._db.read(work)
 
     async def oldest_time(self, room_id: str) -> int | None:
         """Server time of the oldest event held, in milliseconds since 1970; None when none is."""

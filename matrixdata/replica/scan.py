@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from matrixdata.replica.failures import Damaged
 from matrixdata.replica.rows import StoredEvent
+from matrixdata.replica.sums import record_sum, text_sum
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from matrixdata.replica.database import Database
     from matrixdata.replica.filter_sql import SqliteFilter
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
-    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL"
+    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL, e.record_sum, e.content_sum"
 )
+T = TypeVar("T")
 _PAGE = 5000
 _VALID = "e.record = 1 AND e.row_state = 'valid'"
 # Of the events with one (sender, uid), the one that counts; and the one that counted at an earlier moment, which
@@ -34,8 +37,35 @@ WAS_VALID = (
 
 
 def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns STORED names
-    """One row of the columns in `STORED`."""
-    return replace(StoredEvent(*row), edited=bool(row[-1]))
+    """One row of the columns in `STORED`.
+
+    Raises:
+        Damaged: its bytes changed on the disk. So this belongs inside `Database.read` and `Snapshot.run`.
+    """
+    *columns, record, content = row
+    event = StoredEvent(*columns)
+    event = replace(event, edited=bool(event.edited))
+    if record != record_sum(
+        event.event_id, event.sender, event.uid, event.time, event.value
+    ) or content != text_sum(event.content):
+        raise Damaged(f"the event {event.event_id} in replica.db is damaged")
+    return event
+
+
+def _stored(rows: Sequence[Any]) -> list[StoredEvent]:
+    return [stored_event(row) for row in rows]
+
+
+def _sound(rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Rows of `_RECORD`, without their checksums.
+
+    Raises:
+        Damaged: as for `stored_event`.
+    """
+    for event_id, sender, uid, value, time, _, _, _, total in rows:
+        if total is not None and total != record_sum(event_id, sender, uid, time, value):
+            raise Damaged(f"the record {event_id} in replica.db is damaged")
+    return [row[:-1] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +113,8 @@ def _columns(as_of: int | None) -> tuple[str, str, str]:
 def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple[str, list[Any]]:
     """The SELECT of a span, and its parameters."""
     value, time, edited = _columns(span.as_of)
+    # What an edited record was before is of other rows.
+    total = "e.record_sum" if span.as_of is None else "iif(e.edited IS NULL, e.record_sum, NULL)"
     tests = [_VALID] if span.as_of is not None else [_VALID, _COUNTS]
     bounds = (
         (f"{time} >= ?", span.since),
@@ -104,7 +136,7 @@ def _query(room_id: str, span: Span, where: SqliteFilter | None = None) -> tuple
     direction = "DESC" if span.newest_first else "ASC"
     order = f"{time} {direction}, e.position {direction}" if span.by_time else f"e.position {direction}"
     query = (
-        f"SELECT e.event_id, e.sender, e.uid, {value}, {time}, e.born, {edited}, e.position FROM event e"  # noqa: S608  constants and ? marks
+        f"SELECT e.event_id, e.sender, e.uid, {value}, {time}, e.born, {edited}, e.position, {total} FROM event e"  # noqa: S608  constants and ? marks
         " WHERE e.room = (SELECT id FROM room WHERE room_id = ?) AND "
         f"{' AND '.join(tests)} ORDER BY {order}"
     )
@@ -125,13 +157,15 @@ class Scan:
 
         With a filter, those that it rules out are left out; unless it is exact, others that do not match are not.
         """
-        async for page in self._pages(*_query(self._room_id, span, where)):
+        async for page in self._pages(*_query(self._room_id, span, where), _sound):
             yield page
 
     async def page(self, span: Span, *, past: int, most: int) -> list[tuple[Any, ...]]:
         """The same columns of at most `most` records in the timeline's order, past a position."""
         query, parameters = _query(self._room_id, replace(span, past=past))
-        return await self._db.read(lambda c: c.execute(f"{query} LIMIT ?", (*parameters, most)).fetchall())
+        return await self._db.read(
+            lambda c: _sound(c.execute(f"{query} LIMIT ?", (*parameters, most)).fetchall())
+        )
 
     async def events(self, *, states: tuple[str, ...] = ()) -> AsyncGenerator[list[StoredEvent]]:
         """Pages of every event held, in the timeline's order; only those in `states` if any are given."""
@@ -141,8 +175,8 @@ class Scan:
             + (f" AND e.row_state IN ({marks})" if states else "")
             + " ORDER BY e.position"
         )
-        async for page in self._pages(query, [self._room_id, *states]):
-            yield [stored_event(row) for row in page]
+        async for page in self._pages(query, [self._room_id, *states], _stored):
+            yield page
 
     async def record_events(self) -> AsyncGenerator[list[StoredEvent]]:
         """Pages of our own events in whatever state but redacted, for judging them anew."""
@@ -150,11 +184,13 @@ class Scan:
             f"SELECT {STORED} FROM event e WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"  # noqa: S608  constants
             " AND (e.record = 1 OR e.edits IS NOT NULL) AND e.row_state <> 'redacted' ORDER BY e.position"
         )
-        async for page in self._pages(query, [self._room_id]):
-            yield [stored_event(row) for row in page]
+        async for page in self._pages(query, [self._room_id], _stored):
+            yield page
 
-    async def _pages(self, query: str, parameters: list[Any]) -> AsyncGenerator[list[tuple[Any, ...]]]:
+    async def _pages(
+        self, query: str, parameters: list[Any], read: Callable[[Sequence[Any]], list[T]]
+    ) -> AsyncGenerator[list[T]]:
         async with self._db.snapshot() as snapshot:
             cursor = await snapshot.run(lambda c: c.execute(query, parameters))
-            while page := await snapshot.run(lambda _: cursor.fetchmany(_PAGE)):
+            while page := await snapshot.run(lambda _: read(cursor.fetchmany(_PAGE))):
                 yield page

@@ -39,6 +39,11 @@ class Sharing:
         self._db = database
         self._watch: sqlite3.Connection | None = None
         self._version = -1
+        self._moved = False
+        database.on_open(self._on_open)
+
+    def _on_open(self, _: sqlite3.Connection) -> None:
+        self._moved = True  # on a worker thread: `news` lets go of the file that was put aside
 
     async def read(self) -> Shared:
         """The facts as they stand."""
@@ -74,6 +79,9 @@ class Sharing:
 
     def news(self) -> bool:
         """Whether anything was committed since the last call, by any process. Cheap; never waits."""
+        if self._moved:
+            self._moved = False
+            self.close()
         try:
             if self._watch is None:
                 self._watch = sqlite3.connect(

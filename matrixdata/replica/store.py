@@ -7,39 +7,91 @@ is idempotent.
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
+import sqlite3
+from typing import TYPE_CHECKING, Any
 
-from matrixdata.errors import MatrixDataError
 from matrixdata.replica.account import Account
 from matrixdata.replica.cursor_leases import CursorLeases
 from matrixdata.replica.database import Database
+from matrixdata.replica.failures import Damaged
+from matrixdata.replica.files import private_directory
 from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.lease import Lease
+from matrixdata.replica.mark import Mark
+from matrixdata.replica.mounts import refuse_network
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.rooms import Rooms
+from matrixdata.replica.salvage import finish, lost, salvage
 from matrixdata.replica.sharing import Sharing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 class Store:
-    """Everything of one account on this machine."""
+    """Everything of one account on this machine.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        connect: `sqlite3.connect`, or what a test puts in its place.
+
+    Raises:
+        StoreCorrupt: account.db was damaged, or lost what was committed to it. What could be saved is saved, the
+            message names what was not, and opening the store again goes on from there.
+        StoreFull: the disk is full.
+        Unsupported: the directory is on a network filesystem.
+    """
+
+    def __init__(self, directory: Path, *, connect: Callable[..., Any] = sqlite3.connect) -> None:
+        refuse_network(directory)
         self.directory = private_directory(directory)
-        self._account = Database(self.directory / "account.db", kind="account", synchronous="FULL")
-        self._replica = Database(self.directory / "replica.db", kind="replica", synchronous="NORMAL")
+        self.sync_lease = Lease(self.directory / "sync.lock")
+        self.send_lease = Lease(self.directory / "send.lock")
+        in_use = not self.send_lease.acquire()
+        self.send_lease.release()
+        self._account = self._precious(connect)
+        try:
+            self._replica = Database(
+                self.directory / "replica.db", kind="replica", synchronous="NORMAL", precious=False,
+                in_use=in_use, connect=connect,
+            )  # fmt: skip
+        except BaseException:
+            self._account.close()
+            raise
         self.account = Account(self._account, CursorLeases(self.directory / "cursors"))
         self.outbox = Outbox(self._account)
         self.jobs = Jobs(self._account)
         self.rooms = Rooms(self._replica)
         self.sharing = Sharing(self._replica)
-        self.sync_lease = Lease(self.directory / "sync.lock")
-        self.send_lease = Lease(self.directory / "send.lock")
         self.session_lease = Lease(self.directory / "session.lock")
 
     def __repr__(self) -> str:
         return f"<Store {self.directory}>"
+
+    def _precious(self, connect: Callable[..., Any]) -> Database:
+        path, mark = self.directory / "account.db", Mark(self.directory / "account.mark")
+        finish(path)
+        marked = mark.read()
+        try:
+            database = Database(path, kind="account", synchronous="FULL", mark=mark, connect=connect)
+        except Damaged as damage:
+            raise salvage(path, mark, damage) from damage
+        missing = database.at_once(lambda c: lost(path, mark, marked, c))
+        if missing is not None:
+            database.close()
+            raise missing
+        return database
+
+    @property
+    def trouble(self) -> str | None:
+        """Damage met since this was opened, and what was done about it."""
+        replica, account = self._replica.trouble, self._account.trouble
+        if account is not None:
+            return f"{account}; connect again, which saves what can be read of it"
+        if replica is not None:
+            kept = f"; kept as {replica.kept}" if replica.kept else ""
+            return f"{replica}{kept}; rebuilt from the server"
+        return None
 
     async def aclose(self) -> None:
         """Close both databases and free the locks."""
@@ -50,23 +102,3 @@ class Store:
         self.session_lease.release()
         await self._account.aclose()
         await self._replica.aclose()
-
-
-def private_directory(directory: Path) -> Path:
-    """Make (if needed) a directory that only its owner can enter, whatever the umask.
-
-    Raises:
-        MatrixDataError: it is a symbolic link, belongs to another user, or others can write to it.
-    """
-    directory = Path(directory).expanduser().absolute()
-    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        info = directory.lstat()
-        if not stat.S_ISDIR(info.st_mode):
-            raise MatrixDataError(f"{directory} is not a directory; give another store=") from None
-        if hasattr(os, "getuid") and info.st_uid != os.getuid():
-            raise MatrixDataError(f"{directory} belongs to another user; give another store=") from None
-        directory.chmod(0o700)
-    return directory

@@ -171,7 +171,7 @@ def test_a_commit_that_fails_leaves_neither_rows_nor_token():
     _with_rooms(scenario)
 
 
-@fault("F26", broken=Break("matrixdata/replica/rooms.py", 'int(_meta(c, "epoch")) != self._epoch', "False"))
+@fault("F26", broken=Break("matrixdata/replica/rooms.py", 'int(_meta(c, "epoch")) != epoch', "False"))
 def test_a_leader_that_was_replaced_can_commit_nothing_more(replica):
     import anyio
 

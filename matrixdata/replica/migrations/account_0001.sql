@@ -11,6 +11,14 @@ CREATE TABLE session (
     obtained_at   INTEGER NOT NULL -- when the tokens were given, microseconds since 1970 UTC
 ) STRICT;
 
+-- How far this file has got. The same is kept beside it, so that commits which vanish are noticed.
+CREATE TABLE mark (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    store    TEXT NOT NULL,       -- a random name for this database
+    commits  INTEGER NOT NULL
+) STRICT;
+INSERT INTO mark VALUES (1, lower(hex(randomblob(8))), 0);
+
 -- Names are private to a user: what a name means is what this user bound it to, never what a room claims.
 CREATE TABLE binding (
     name     TEXT PRIMARY KEY,
@@ -41,6 +49,7 @@ CREATE TABLE outbox (
     last_attempt   INTEGER,                           -- the last of all
     next_attempt   INTEGER,                           -- not before then; NULL: at once, or when asked to
     after_event  TEXT,                                -- our last event in the room before the first attempt
+    checksum     INTEGER NOT NULL,                    -- CRC-32 of what is sent; what decayed on the disk is not
     UNIQUE (room_id, uid)
 ) STRICT;
 CREATE INDEX outbox_next ON outbox (state, room_id, id);

@@ -4,6 +4,7 @@ CREATE TABLE meta (
     key    TEXT PRIMARY KEY,
     value  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('replica', lower(hex(randomblob(4))));  -- a change number means nothing in another one
 
 CREATE TABLE token (               -- commits together with what it covers
     kind   TEXT PRIMARY KEY,
@@ -46,7 +47,10 @@ CREATE TABLE event (
     change       INTEGER NOT NULL,   -- the change that brought it
     edits        TEXT,               -- the event that this one edits; such a row is no record
     edited       INTEGER,            -- the row of the edit in force, whose value this one carries; NULL: none
-    born         INTEGER             -- the change at which it was first valid: what is read as of an earlier one lacks it
+    born         INTEGER,            -- the change at which it was first valid: what is read as of an earlier one lacks it
+    -- Checksums of what is read of a row, so that what decayed on the disk is never an answer.
+    record_sum   INTEGER NOT NULL AS (record_sum(event_id, sender, uid, time, value)) STORED,
+    content_sum  INTEGER NOT NULL AS (text_sum(content)) STORED
 ) STRICT;
 CREATE UNIQUE INDEX event_position ON event (room, position);
 CREATE INDEX event_time ON event (room, time) WHERE record = 1 AND row_state = 'valid' AND shadowed = 0;
