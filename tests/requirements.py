@@ -6,6 +6,8 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,17 @@ def _chromium() -> bool:
     return any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
 
 
+def _small_disk() -> bool:
+    """Whether a disk of a chosen size can be had: as root, with the right to mount."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as place:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True, check=False)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+        return mounted.returncode == 0
+
+
 # name: (is it here?, how to get it)
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "server": (lambda: _installed("synapse"), "the real Synapse: pip install 'matrixdata[server]'"),
@@ -42,6 +55,7 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "node": (_node, "Node.js 18 or newer on PATH: apt install nodejs"),
     "chromium": (_chromium, "Chromium on PATH: apt install chromium"),
     "root": (lambda: os.geteuid() == 0, "to run as root (network namespaces, full disks): use a container"),
+    "small-disk": (_small_disk, "to mount a small tmpfs: as root, in a container that may"),
     "shared-data": (SHARED_DATA.is_dir, "public test suites in ../shared/data: see CONTRIBUTING.md"),
 }
 MARKERS = ("server", "node")

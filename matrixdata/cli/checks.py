@@ -163,7 +163,9 @@ def _database(path: Path) -> Finding | None:
     if said == "ok":
         return Finding(what, "ok", f"whole, {path.stat().st_size / 1e6:,.1f} MB")
     advice = (
-        f"keep a copy of {path.parent}; what the server has comes back in a new profile (--profile OTHER)"
+        "the next command keeps it aside and saves what can be read of it, and says what is lost"
+        if path.name == "account.db"
+        else "the next command keeps it aside and rebuilds it from the server"
     )
     return Finding(what, "fail", f"{path} is damaged: {said}", advice)
 

@@ -74,7 +74,10 @@ def set_default_profile(profile: str | None) -> None:
         (home / _DEFAULT).unlink(missing_ok=True)
         return
     profile_directory(profile)  # checks the name
-    (home / _DEFAULT).write_text(profile + "\n", encoding="utf-8")
+    from matrixdata.frames.atomic import written  # noqa: PLC0415  its package loads what frames need
+
+    with written(home / _DEFAULT) as file:
+        file.write(f"{profile}\n".encode())
 
 
 def need_default_profile() -> str:

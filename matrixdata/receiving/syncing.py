@@ -356,7 +356,7 @@ class SyncLoop:
         if self._refusals < _REFUSED_AGAIN:
             self.failing = None
         self.last_answer = self._clock()
-        self._live |= self._brought_up(wanted)
+        self._live |= wanted & (self._wanted | self._asked)
         self._notify()
         await self._announce()
         reached("read.4 woken")
@@ -382,11 +382,6 @@ class SyncLoop:
         await self._rooms.apply([], tokens={source.kind: None})
         if self._refusals >= _REFUSED_AGAIN:
             raise Unknown(f"the server refuses the sync tokens that it gives: {error}")
-
-    def _brought_up(self, wanted: frozenset[str]) -> frozenset[str]:
-        """The rooms in step after a round for these; none where the replica was rebuilt in the middle of it."""
-        same = self._led_in == self._rooms.replica
-        return wanted & (self._wanted | self._asked) if same else frozenset()
 
     async def _announce(self) -> None:
         """Let the other processes know what changed for them."""

@@ -12,7 +12,7 @@ from matrixdata.errors import StoreCorrupt, StoreFull, Unsupported
 from matrixdata.replica import files
 from matrixdata.replica.failures import Damaged, mapped_errors
 from matrixdata.replica.migrating import migrate, steps
-from matrixdata.replica.sums import record_sum, text_sum
+from matrixdata.replica.sums import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,9 +136,7 @@ class StoreFile:
             connection.execute(f"PRAGMA synchronous = {self.synchronous}")
             connection.execute("PRAGMA secure_delete = ON")  # redacted content must leave the file
             connection.execute("PRAGMA temp_store = MEMORY")  # and must not pass through a temporary one
-            # The format's own columns use these, in whatever program writes to it.
-            connection.create_function("record_sum", 5, record_sum, deterministic=True)
-            connection.create_function("text_sum", 1, text_sum, deterministic=True)
+            register(connection)
         except BaseException:
             connection.close()
             raise

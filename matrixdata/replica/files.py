@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import MatrixDataError, StoreFull
-from matrixdata.replica.lease import lock_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+if sys.platform != "win32":
+    import fcntl
 
 _OTHERS = 0o077
 _BESIDE = ("-shm", "-wal", "")  # the main file last: alone, it is what its last checkpoint left
@@ -118,7 +120,7 @@ def mending(directory: Path) -> Iterator[None]:
     """One process at a time mends a store's files."""
     fd = os.open(directory / "mend.lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
-        lock_and_wait(fd)
+        _lock(fd)
         yield
     finally:
         os.close(fd)
@@ -126,3 +128,13 @@ def mending(directory: Path) -> Iterator[None]:
 
 def _files(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in _BESIDE]
+
+
+def _lock(fd: int) -> None:
+    """Wait for as long as it takes; closing the file, or dying, frees it."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415  exists on Windows only
+
+        msvcrt.locking(fd, msvcrt.LK_LOCK, 1)
+    else:
+        fcntl.flock(fd, fcntl.LOCK_EX)

@@ -141,13 +141,3 @@ def _lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lock_and_wait(fd: int) -> None:
-    """Lock an open file exclusively, waiting for as long as it takes; closing it, or dying, frees it."""
-    if sys.platform == "win32":
-        import msvcrt  # noqa: PLC0415  exists on Windows only
-
-        msvcrt.locking(fd, msvcrt.LK_LOCK, 1)
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX)

@@ -10,7 +10,7 @@ import msgspec
 
 from matrixdata.errors import Conflict
 from matrixdata.replica.jobs import note_rows
-from matrixdata.replica.sums import outbox_sum
+from matrixdata.replica.sums import DAMAGED, outbox_sum
 from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("matrixdata.replica")
 
-DAMAGED = "damaged"
-"""Why an item is stuck whose bytes changed on the disk; it is never queued again."""
 ROLLED_BACK = "rolled_back"
 """Why an item is stuck that the server had acknowledged before it was restored from a backup."""
 

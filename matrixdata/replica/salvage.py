@@ -16,8 +16,7 @@ from matrixdata.model.problem import safe_text
 from matrixdata.replica import files
 from matrixdata.replica.failures import mapped_errors
 from matrixdata.replica.migrating import migrate, steps
-from matrixdata.replica.outbox import DAMAGED
-from matrixdata.replica.sums import outbox_sum
+from matrixdata.replica.sums import DAMAGED, outbox_sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +152,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str, saved: _
                 saved.unread += 1
                 saved.uids += _uid(old, rowid)
             continue
-        values = {name: row[name] for name in columns if name in row.keys()}  # noqa: SIM118  a Row has no `in`
+        values = {name: row[name] for name in columns if name in row.keys()}  # noqa: SIM118  "in" looks at values
         if table == "outbox" and not _is_whole(values):
             values |= {"state": "stuck", "reason": DAMAGED}
             saved.damaged += 1

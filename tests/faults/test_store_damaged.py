@@ -19,6 +19,8 @@ from tests.servers import SCHEMA, Proxy, TestServer, uids, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.server
+
 FILE = "matrixdata/replica/file.py"
 
 

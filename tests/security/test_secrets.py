@@ -330,7 +330,7 @@ def test_no_process_of_ours_shows_a_secret_in_its_arguments_or_environment(serve
     assert [word for word in words if word.encode() in listed] == []
 
 
-@fault("T-D", broken=Break("matrixdata/replica/store.py", "if not stat.S_ISDIR(info.st_mode):", "if False:"))
+@fault("T-D", broken=Break("matrixdata/replica/files.py", "if not stat.S_ISDIR(info.st_mode):", "if False:"))
 def test_a_symbolic_link_where_a_store_should_be_is_refused(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o755)
