@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matrixdata.collection.status import Status as Status
     from matrixdata.connect import Client as Client
     from matrixdata.connect import Collection as Collection
+    from matrixdata.connect import Publisher as Publisher
     from matrixdata.connect import Query as Query
     from matrixdata.connect import Receipt as Receipt
     from matrixdata.connect import Subscription as Subscription
@@ -87,8 +88,8 @@ _HOMES = {
     "collection.checking": ("validate",),
     "collection.status": ("Status",),
     "connect": (
-        "Client", "Collection", "Query", "Receipt", "Subscription", "connect", "connect_async",
-        "default_profile", "set_default_profile",
+        "Client", "Collection", "Publisher", "Query", "Receipt", "Subscription", "connect",
+        "connect_async", "default_profile", "set_default_profile",
     ),
     "connect.local": ("LocalServer",),
     "errors": (

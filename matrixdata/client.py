@@ -166,7 +166,8 @@ class AsyncClient:
         # A scope of its own: cancelling the task group would cancel the body of the user's with block too.
         with self._work:
             async with anyio.create_task_group() as tasks:
-                for work in (self._sender.run, self._loop.run, self._backfill.run):
+                held = self._services.acceptance.held
+                for work in (self._sender.run, self._loop.run, self._backfill.run, held.run):
                     tasks.start_soon(self._guarded, work)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:

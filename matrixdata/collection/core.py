@@ -13,6 +13,7 @@ from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import OnError
 from matrixdata.collection.display import collection_html
 from matrixdata.collection.progress import Progress, callback_of
+from matrixdata.collection.publisher import AsyncPublisher
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
@@ -218,6 +219,21 @@ class AsyncCollection:
             job=job,
             progress=callback_of(progress),
         )
+
+    def publisher(self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0) -> AsyncPublisher:
+        """For a stream of single records: they share commits, and leave in groups. Use it in a with block.
+
+        `publish` of the publisher checks a record and returns at once. It is durable `linger` seconds later at the
+        latest, or with `flush()`, or when the block is left: until then, a crash loses it, and its receipt says
+        "held". `AsyncCollection.publish` has no such moment.
+
+        Args:
+            linger: seconds that a record waits for others at most.
+            size: records that are stored together at most; a full group is stored at once.
+            timeout: seconds that the end of the block waits until all is sent; the rest is sent later.
+        """
+        self._services.check()
+        return AsyncPublisher(self._services, self._room_id, linger=linger, size=size, timeout=timeout)
 
     # -- reading ----------------------------------------------------------------------------------------
     def subscribe(

@@ -3,6 +3,7 @@
 from matrixdata.connect.blocking import Client, Collection, Invite
 from matrixdata.connect.connecting import connect, connect_async
 from matrixdata.connect.paths import default_profile, set_default_profile
+from matrixdata.connect.publisher import Publisher
 from matrixdata.connect.reading import Outbox, Query, Receipt, Table
 from matrixdata.connect.subscribing import Subscription
 
@@ -11,6 +12,7 @@ __all__ = [
     "Collection",
     "Invite",
     "Outbox",
+    "Publisher",
     "Query",
     "Receipt",
     "Subscription",

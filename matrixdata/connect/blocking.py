@@ -16,6 +16,7 @@ from matrixdata.collection.progress import Progress
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query_spec import Moment, OnIncomplete
 from matrixdata.connect.progress import QueryBar, publishing_bar, syncing_bar
+from matrixdata.connect.publisher import Publisher
 from matrixdata.connect.reading import Outbox, Query, Receipt, Table
 from matrixdata.connect.subscribing import Subscription
 from matrixdata.model import JSONObject, Position
@@ -113,6 +114,11 @@ class Collection:
                 job=job,
                 progress=told,
             )
+
+    def publisher(self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0) -> Publisher:
+        """For a stream of single records, which share commits; see AsyncCollection.publisher."""
+        opened = self._collection.publisher(linger=linger, size=size, timeout=timeout)
+        return Publisher(self._portal, opened)
 
     def subscribe(
         self,

@@ -12,6 +12,7 @@ from matrixdata.model.steps import reached
 from matrixdata.protocol.canonical import check_size
 from matrixdata.protocol.content import RECORD, pack_record
 from matrixdata.protocol.convert import to_record
+from matrixdata.publishing.held import Held
 from matrixdata.replica.outbox import OutboxItem, uid_taken
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Acceptance:
     Args:
         clock: microseconds since 1970 UTC.
         new_id: a fresh id of at least 128 random bits, safe in URLs.
+
+    Attributes:
+        held: what waits in memory for a commit to share.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Acceptance:
         self._user_id = user_id
         self._clock = clock
         self._new_id = new_id
+        self.held = Held(self.accept, receipts)
 
     def prepare(self, value: object, *, room_id: str, rules: Rules, uid: str | None = None) -> OutboxItem:
         """The outbox row of one record, not stored yet.
@@ -89,14 +94,14 @@ class Acceptance:
 
     async def accept(self, items: Sequence[OutboxItem], *, job: JobRows | None = None) -> list[AsyncReceipt]:
         """Store items durably, all or none; only now do they count as accepted."""
-        opened = [self._receipts.open(item) for item in items]
+        opened = [self._receipts.hold(item) for item in items]  # a held one has its receipt already
         reached("publish.1 checked")
         stored = await self._outbox.accept(items, job=job)
         reached("publish.2 stored")
         receipts = []
         for receipt, item in zip(opened, stored, strict=True):
             held = self._receipts.hold(item)
-            if held is receipt and receipt.state == "queued":
+            if held is receipt and receipt.state in {"held", "queued"}:
                 self._receipts.update(item)
             receipts.append(held)
         return receipts

@@ -25,6 +25,7 @@ _ENDED = {"stuck", "cancelled"}
 _END_OF_TIME = 253_402_300_800_000_000
 """9999-12-31T24:00:00Z in microseconds; a local clock may be anywhere."""
 _MEANING = {
+    "held": "in memory only; it is made durable within the linger of its publisher",
     "queued": "durable on this machine; it is sent as soon as the server answers",
     "sent": "the server has it",
     "synced": "the server has it, and so has the local replica",
@@ -37,7 +38,8 @@ class AsyncReceipt:
     Attributes:
         uid: the record's id; readers count one row per (sender, uid).
         state: "queued" (durable here), "sent" (the server acknowledged it), "synced" (it came back and is in
-            the replica), "stuck" (refused; `reason` says why, and it is never dropped) or "cancelled" (by
+            the replica), "held" (in the memory of a `publisher`, not accepted yet),
+            "stuck" (refused; `reason` says why, and it is never dropped) or "cancelled" (by
             `client.outbox.cancel`).
         event_id: Matrix's id of the event once the server acknowledged it.
         reason: what keeps it from being sent: the server's errcode, or a word of the guide's table such as

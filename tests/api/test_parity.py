@@ -8,8 +8,10 @@ import pytest
 
 import matrixdata as md
 from matrixdata.collection import AsyncInvite, AsyncOutbox, AsyncTable
+from matrixdata.collection.publisher import AsyncPublisher
 from matrixdata.collection.sql import AsyncSqlResult
 from matrixdata.connect import Invite, Outbox, Table
+
 from matrixdata.connect.sql import SqlResult
 from matrixdata.publishing import AsyncReceipt
 from matrixdata.receiving import AsyncSubscription
@@ -21,6 +23,7 @@ FACES = [
     (AsyncInvite, Invite),
     (AsyncOutbox, Outbox),
     (AsyncReceipt, md.Receipt),
+    (AsyncPublisher, md.Publisher),
     (AsyncSubscription, md.Subscription),
     (AsyncTable, Table),
     (AsyncSqlResult, SqlResult),
