@@ -11,7 +11,6 @@ from matrixdata.collection import AsyncInvite, AsyncOutbox, AsyncTable
 from matrixdata.collection.publisher import AsyncPublisher
 from matrixdata.collection.sql import AsyncSqlResult
 from matrixdata.connect import Invite, Outbox, Table
-
 from matrixdata.connect.sql import SqlResult
 from matrixdata.publishing import AsyncReceipt
 from matrixdata.receiving import AsyncSubscription
