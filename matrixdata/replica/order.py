@@ -16,7 +16,7 @@ from matrixdata.replica.timeline import STEP
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from matrixdata.replica.rows import EventRow
 
@@ -50,6 +50,8 @@ class Arranged:
 def arrange(c: sqlite3.Connection, room: int, page: Sequence[EventRow], *, below: int | None) -> Arranged:
     """Put a page of /messages (newest first), which goes on from position `below`, in its place."""
     walk = list({row.event_id: row for row in reversed(page)}.values())
+    if below is None:
+        walk = _up_to_known(walk, _positions(c, room, walk))
     floor = c.execute("SELECT max(upper) FROM gap WHERE room = ?", (room,)).fetchone()[0]
     walk, at_gap = _above(walk, _positions(c, room, walk), floor)
     plan = _plan(c, room, walk, below)
@@ -78,6 +80,12 @@ def arrange(c: sqlite3.Connection, room: int, page: Sequence[EventRow], *, below
     stand = _positions(c, room, walk)
     newest, oldest = (stand[walk[-1].event_id], stand[walk[0].event_id]) if walk else (None, None)
     return Arranged(tuple(row for _, row in added), len(moved), newest, oldest, at_gap)
+
+
+def _up_to_known(walk: list[EventRow], here: Collection[str]) -> list[EventRow]:
+    """Without what is newer than anything we have: that is for /sync to tell, with what may stand before it."""
+    known = [number for number, row in enumerate(walk) if row.event_id in here]
+    return walk[: known[-1] + 1] if known else []
 
 
 @dataclass(frozen=True, slots=True)
