@@ -20,7 +20,8 @@ demo: $(VENV)/.ready ## see it work: a private server on this machine, a collect
 	@$(VENV)/bin/matrixdata demo $(ARGS)
 
 test: $(VENV)/.ready-dev ## run every test; what cannot run here is skipped by name
-	@$(PY) -m pytest $(ARGS)
+	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest $(ARGS); else \
+		$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone" && $(PY) -m pytest -m alone; fi
 
 check: $(VENV)/.ready-dev ## lint, types, layers and the quick tests: under a minute, no server
 	$(VENV)/bin/ruff check --quiet --output-format=concise

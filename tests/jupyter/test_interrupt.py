@@ -10,7 +10,7 @@ import pytest
 from matrixdata import homeserver
 from tests.servers import wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.alone]
 
 # Says "inside" once the main thread waits in a blocking call of the library.
 WATCH = """
