@@ -200,7 +200,7 @@ class AsyncClient:
         receipts = Receipts()
         store.outbox.on_change.append(receipts.update)
         store.rooms.on_commit.append(self._feed.wake)
-        intake = Intake(store.rooms, store.outbox, user_id=user_id)
+        intake = Intake(store.rooms, store.outbox, user_id=user_id, footprint=store.footprint)
         standing = Standings(
             self._caller,
             store.rooms,
@@ -248,7 +248,7 @@ class AsyncClient:
             rooms=store.rooms,
             intake=intake,
             acceptance=Acceptance(
-                store.outbox, receipts, user_id=user_id, clock=world.clock, new_id=world.new_id
+                store.outbox, receipts, store.quota, user_id=user_id, clock=world.clock, new_id=world.new_id
             ),
             receipts=receipts,
             sender=self._sender,
@@ -258,6 +258,7 @@ class AsyncClient:
             clock=world.clock,
             new_id=world.new_id,
             check=self._check,
+            quota=store.quota,
         )
         self._directory = Directory(self._services)
 
@@ -380,8 +381,9 @@ class AsyncClient:
         from matrixdata.collection.sql import AsyncSqlResult  # noqa: PLC0415  only SQL needs DuckDB
 
         self._check()
+        check = self._services.check_reading
         return AsyncSqlResult(
-            query, self._directory.named, check=self._check, on_incomplete=on_incomplete, timeout=timeout
+            query, self._directory.named, check=check, on_incomplete=on_incomplete, timeout=timeout
         )
 
     async def invites(self) -> list[AsyncInvite]:

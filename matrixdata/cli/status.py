@@ -36,6 +36,7 @@ def status() -> None:
                 "problem": problem,
                 "queued": known.queued,
                 "stuck": known.stuck,
+                "dropped": known.dropped,
                 "gaps": known.gaps,
                 "invalid": known.invalid,
                 "undecryptable": known.undecryptable,

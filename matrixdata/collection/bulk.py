@@ -118,7 +118,7 @@ class Bulk:
         self, until: Literal["sent", "synced"], *, timeout: float, progress: Progress | None
     ) -> None:
         """Wait until everything has an outcome, or nothing moved for `timeout` seconds."""
-        settled = {"sent", "synced", "stuck"} if until == "sent" else {"synced", "stuck"}
+        settled = {"synced", "stuck", "cancelled", "dropped", *(["sent"] if until == "sent" else [])}
         self._services.outbox.on_change.append(self._count)
         try:
             await self._finish(settled, timeout, progress)
@@ -162,6 +162,7 @@ class Bulk:
             sent=self._sent(),
             stuck=tuple((r.uid, r.reason or "") for r in self._receipts if r.state == "stuck"),
             rejected=tuple(self._rejected),
+            dropped=sum(receipt.state == "dropped" for receipt in self._receipts),
             skipped=self._job.skipped if self._job is not None else 0,
         )
 

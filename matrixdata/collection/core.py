@@ -255,7 +255,7 @@ class AsyncCollection:
             overflow: when more than that wait: "block" leaves them in the replica until they are asked for,
                 "drop_oldest" skips to the newest `buffer`, "error" ends the subscription with FellBehind.
         """
-        self._services.check()
+        self._services.check_reading()
         wanted = Wanted(self._room_id, start, cursor=cursor, buffer=buffer, overflow=overflow)
         return AsyncSubscription(self._services.sources, wanted)
 
@@ -290,7 +290,7 @@ class AsyncCollection:
             timeout: seconds to wait until the replica holds what the server has now; 0 reads what is here.
             progress: called while it waits for history to arrive; None and False as in `publish_many`.
         """
-        self._services.check()
+        self._services.check_reading()
         report = callback_of(progress)
         spec = checked_query(
             where=where,
@@ -312,7 +312,7 @@ class AsyncCollection:
         """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
 
         async def fetch() -> Iterable[HistoryEvent]:
-            self._services.check()
+            self._services.check_reading()
             await self._services.freshness.ready(self._room_id, timeout=timeout)
             pages = self._services.rooms.scan(self._room_id).events()
             return [history_event(event) async for page in pages for event in page]
@@ -352,7 +352,7 @@ class AsyncCollection:
             PaginationLoop: the server's pages lead nowhere; the gap stays listed.
             ValueError: `since` has no time zone.
         """
-        self._services.check()
+        self._services.check_reading()
         report = callback_of(progress)
         back_to = microseconds(since) // 1000 if since is not None else None
         await self._services.standing.check_member(self._room_id)
@@ -366,7 +366,7 @@ class AsyncCollection:
         Returns:
             A list, which `.to_pandas()` makes a DataFrame.
         """
-        self._services.check()
+        self._services.check_reading()
         await self._services.freshness.ready(self._room_id, timeout=timeout)
         pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
         return InvalidRecords([invalid_record(event) async for page in pages for event in page])
@@ -377,6 +377,8 @@ class AsyncCollection:
         try:
             return await self._fetched_state()
         except (NotSent, Unknown, Rejected):
+            if not self._services.reads:
+                raise
             return await self._services.rooms.state(self._room_id)
 
     async def _fetched_state(self) -> tuple[StateRow, ...]:

@@ -317,7 +317,7 @@ class Directory:
         return infos
 
     async def _info(self, room_id: str, name: str | None) -> CollectionInfo | None:
-        state: Sequence[StateRow] = await self._services.rooms.state(room_id)
+        state: Sequence[StateRow] = await self._services.rooms.state(room_id) if self._services.reads else ()
         if not state:
             try:
                 body = await self._services.caller.call(requests.room_state(room_id), patience=10)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from matrixdata.errors import Unsupported
 from matrixdata.publishing import Acceptance, Receipts, Sender
 from matrixdata.receiving import Feed, Freshness, Intake, Sources, Standings
 from matrixdata.replica.account import Account
 from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.outbox import Outbox
+from matrixdata.replica.quota import Quota
 from matrixdata.replica.rooms import Rooms
 from matrixdata.transport.caller import Caller
 
@@ -41,6 +43,18 @@ class Services:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     check: Callable[[], None]
+    quota: Quota
+
+    @property
+    def reads(self) -> bool:
+        """Whether this client keeps a replica, which all reading is from."""
+        return self.quota.footprint.replica == "full"
+
+    def check_reading(self) -> None:
+        """As `check`; and raise Unsupported for a client that only publishes."""
+        self.check()
+        if not self.reads:
+            raise Unsupported("reading", 'this client only publishes; connect with replica="full" to read')
 
     @property
     def replica(self) -> str:

@@ -38,6 +38,7 @@ class PublishReport:
         sent: those of them that the server has acknowledged.
         stuck: those that the server refused, with the reason; they stay in the outbox.
         rejected: rows that were not accepted, with every reason.
+        dropped: accepted rows that were dropped unsent since, to make room for later ones.
         skipped: rows that an earlier run of the same job had accepted; they are in none of the other counts.
     """
 
@@ -46,11 +47,12 @@ class PublishReport:
     stuck: tuple[tuple[str, str], ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
     skipped: int = 0
+    dropped: int = 0
 
     @property
     def queued(self) -> int:
         """Rows accepted that are still on their way."""
-        return self.accepted - self.sent - len(self.stuck)
+        return self.accepted - self.sent - len(self.stuck) - self.dropped
 
     @property
     def _summary(self) -> str:
@@ -61,6 +63,8 @@ class PublishReport:
             parts.append(f"{self.queued:,} still queued")
         if self.stuck:
             parts.append(f"{len(self.stuck):,} refused by the server")
+        if self.dropped:
+            parts.append(f"{self.dropped:,} dropped")
         if self.rejected:
             parts.append(f"{len(self.rejected):,} rejected")
         return ", ".join(parts)

@@ -30,6 +30,7 @@ class Status:
         synced_by: the process that asks the server for all processes on this store; None while none needs to.
         last_sync: when the server last answered a sync; aware, UTC; None before.
         queued: accepted records on their way.
+        dropped: records that were dropped unsent because the store was full, since it was made.
         stuck: records that the server refused; kept in the outbox.
         gaps: stretches of history not fetched, over all rooms.
         rate_limited: seconds that the server still asks us to wait.
@@ -46,6 +47,7 @@ class Status:
     last_sync: datetime | None
     queued: int
     stuck: int
+    dropped: int
     gaps: int
     invalid: int
     undecryptable: int
@@ -95,6 +97,7 @@ async def measured(
         last_sync=moment(loop.last_answer) if loop.last_answer is not None else None,
         queued=outbox.get("queued", 0),
         stuck=outbox.get("stuck", 0),
+        dropped=await services.quota.dropped(),
         gaps=rows["gaps"],
         invalid=rows["invalid"],
         undecryptable=rows["undecryptable"],

@@ -26,7 +26,7 @@ async def publish_one(
     uid: str | None,
 ) -> AsyncReceipt:
     """See `AsyncCollection.publish`."""
-    check_wait(wait)
+    check_wait(wait, services)
     await services.standing.check_writable(room_id)
     rules = await services.intake.rules(room_id)
     item = services.acceptance.prepare(record, room_id=room_id, rules=rules, uid=uid)
@@ -60,7 +60,7 @@ async def publish_rows(
     progress: Progress | None,
 ) -> PublishReport:
     """See `AsyncCollection.publish_many`."""
-    check_wait(wait)
+    check_wait(wait, services)
     name = checked_job(job) if job is not None else None
     await services.standing.check_writable(room_id)
     resumed = None
@@ -76,7 +76,9 @@ async def publish_rows(
     return bulk.report()
 
 
-def check_wait(wait: str) -> None:
-    """ValueError for anything but the three milestones."""
+def check_wait(wait: str, services: Services) -> None:
+    """ValueError for anything but the three milestones; Unsupported for one that this client never sees."""
     if wait not in {"queued", "sent", "synced"}:
         raise ValueError(f'wait={wait!r}; it takes "queued", "sent" or "synced"')
+    if wait == "synced":
+        services.check_reading()

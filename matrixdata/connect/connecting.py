@@ -13,12 +13,14 @@ from matrixdata.connect.paths import server_directory
 from matrixdata.connect.portal import Portal
 from matrixdata.connect.progress import starting_bar
 from matrixdata.connect.secret import hidden
+from matrixdata.replica.footprint import checked_footprint
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable
 
     from matrixdata.client import AsyncClient
+    from matrixdata.replica.footprint import OnFull, Replica
 
 
 def connect(
@@ -31,6 +33,9 @@ def connect(
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
     ephemeral: bool = False,
+    replica: Replica = "full",
+    store_limit: str | int | None = None,
+    on_full: OnFull = "refuse",
 ) -> Client:
     """Open a client for code that is not async.
 
@@ -51,6 +56,11 @@ def connect(
         ephemeral: keep nothing on this machine, as in a hosted notebook: a store of its own, removed by `close()`,
             which also ends the session on the server (but not one that came as token=). Closing waits at most 5 s
             for what is queued, and warns with a list of what was never sent.
+        replica: "none" for a device that only publishes: nothing is synced or kept but what is on its way out, and
+            what checks it; queries and subscriptions raise Unsupported.
+        store_limit: bytes, or text such as "64MB", that the store may take on disk before publishing is refused.
+        on_full: then "refuse" raises StoreFull; "drop_oldest" drops the oldest records that were not sent yet,
+            which `client.status().dropped` counts.
 
     Raises:
         NotFound: nothing is saved to connect to; the message says how to log in.
@@ -58,6 +68,7 @@ def connect(
         NotSent: the server cannot be reached and there is no saved session.
         MissingExtra: "local" without the extra `server`.
     """
+    footprint = checked_footprint(replica, store_limit, on_full)
     hidden_password, hidden_token = hidden(password), hidden(token)
     del password, token  # a traceback that shows variables, as notebooks print, must not show these
     with starting_bar(partial(_must_start, homeserver)):
@@ -72,6 +83,7 @@ def connect(
                 store=store,
                 insecure=insecure,
                 ephemeral=ephemeral,
+                footprint=footprint,
             )
         )
 
@@ -96,8 +108,12 @@ async def connect_async(
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
     ephemeral: bool = False,
+    replica: Replica = "full",
+    store_limit: str | int | None = None,
+    on_full: OnFull = "refuse",
 ) -> AsyncGenerator[AsyncClient]:
     """Open a client for asyncio or trio, in an `async with` block; the arguments are those of `connect`."""
+    footprint = checked_footprint(replica, store_limit, on_full)
     hidden_password, hidden_token = hidden(password), hidden(token)
     del password, token  # as in `connect`
     client = await client_for(
@@ -109,6 +125,7 @@ async def connect_async(
         store=store,
         insecure=insecure,
         ephemeral=ephemeral,
+        footprint=footprint,
     )
     async with client:
         yield client

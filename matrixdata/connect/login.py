@@ -16,6 +16,7 @@ from matrixdata.connect.ephemeral import Ephemeral, new_directory, remove
 from matrixdata.connect.secret import Secret
 from matrixdata.connect.sessions import Credentials, owner, same_user, session_for
 from matrixdata.errors import Conflict, NotFound
+from matrixdata.replica.footprint import EVERYTHING, Footprint
 from matrixdata.replica.store import Store
 from matrixdata.transport import discovery
 from matrixdata.transport.http import HttpTransport, check_url
@@ -38,6 +39,7 @@ async def client_for(
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
     ephemeral: bool = False,
+    footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
     """A client for the account described; see `connect`. Asks the server only where it must."""
     if ephemeral:
@@ -54,6 +56,7 @@ async def client_for(
             store,
             insecure=insecure,
             ephemeral=ephemeral,
+            footprint=footprint,
         )
     except BaseException:
         if ephemeral and store is not None:
@@ -69,13 +72,16 @@ async def _client_for(
     *,
     insecure: bool,
     ephemeral: bool,
+    footprint: Footprint,
 ) -> AsyncClient:
     user, token = credentials.user, credentials.token
     if homeserver == "local":
-        return await local_client(user or "me", profile=profile, store=store, ephemeral=ephemeral)
+        return await local_client(
+            user or "me", profile=profile, store=store, ephemeral=ephemeral, footprint=footprint
+        )
     if homeserver is None:
         directory = _directory(profile or (None if store else paths.need_default_profile()), store)
-        return await _opened(directory, None, credentials)
+        return await _opened(directory, None, credentials, footprint=footprint)
     name = discovery.server_name(homeserver)
     if name is not None:
         user = _full_id(user or (homeserver if homeserver.startswith("@") else None), name)
@@ -83,7 +89,7 @@ async def _client_for(
             directory = _directory(profile or paths.profile_of(user, f"https://{name}"), store)
             find = partial(discovery.discover, name)
             named = replace(credentials, user=user)
-            return await _opened(directory, None, named, find=find, ephemeral=ephemeral)
+            return await _opened(directory, None, named, find=find, ephemeral=ephemeral, footprint=footprint)
         homeserver = await discovery.discover(name)
     url = check_url(homeserver, insecure=insecure)
     if token is not None and user is None:
@@ -91,7 +97,9 @@ async def _client_for(
     if user is None:
         raise TypeError("give user= and password=, or token=, with the homeserver's address")
     directory = _directory(profile or paths.profile_of(user, url), store)
-    return await _opened(directory, url, replace(credentials, user=user), ephemeral=ephemeral)
+    return await _opened(
+        directory, url, replace(credentials, user=user), ephemeral=ephemeral, footprint=footprint
+    )
 
 
 def _full_id(user: str | None, name: str) -> str | None:
@@ -113,6 +121,7 @@ async def local_client(
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     ephemeral: bool = False,
+    footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
     """A client for a user of the embedded homeserver, which is started if it does not run."""
     # Late: most clients never touch the embedded server.
@@ -123,11 +132,16 @@ async def local_client(
     start = partial(homeserver.start, directory, environment=environment)
     address = await anyio.to_thread.run_sync(start, abandon_on_cancel=True)
     chosen = _directory(profile or f"local-{localpart}", store)
-    return await server_client(address, localpart, chosen, ephemeral=ephemeral)
+    return await server_client(address, localpart, chosen, ephemeral=ephemeral, footprint=footprint)
 
 
 async def server_client(
-    address: ServerAddress, localpart: str, directory: Path, *, ephemeral: bool = False
+    address: ServerAddress,
+    localpart: str,
+    directory: Path,
+    *,
+    ephemeral: bool = False,
+    footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
     """A client for a user of an embedded homeserver, registered on first use."""
     from matrixdata import homeserver  # noqa: PLC0415  as above
@@ -137,7 +151,14 @@ async def server_client(
     )
     user = f"@{localpart}:{address.name}"
     # Its port may have changed since, and it has proved to be the server of that directory.
-    return await _opened(directory, address.url, Credentials(user, password), moved=True, ephemeral=ephemeral)
+    return await _opened(
+        directory,
+        address.url,
+        Credentials(user, password),
+        moved=True,
+        ephemeral=ephemeral,
+        footprint=footprint,
+    )
 
 
 def _directory(profile: str | None, store: str | os.PathLike[str] | None) -> Path:
@@ -154,9 +175,10 @@ async def _opened(
     moved: bool = False,
     find: Callable[[], Awaitable[str]] | None = None,
     ephemeral: bool = False,
+    footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
     """The client of a store; `find` gives the address where the store has none and `url` is None."""
-    store = await anyio.to_thread.run_sync(Store, directory)
+    store = await anyio.to_thread.run_sync(partial(Store, directory, footprint=footprint))
     http = None
     try:
         saved = await store.account.session()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matrixdata.publishing.receipt import AsyncReceipt, Receipts
     from matrixdata.replica.jobs import JobRows
     from matrixdata.replica.outbox import Outbox
+    from matrixdata.replica.quota import Quota
     from matrixdata.replica.rows import StoredEvent
     from matrixdata.replica.rules import Rules
 
@@ -40,6 +41,7 @@ class Acceptance:
         self,
         outbox: Outbox,
         receipts: Receipts,
+        quota: Quota,
         *,
         user_id: str,
         clock: Callable[[], int],
@@ -47,6 +49,8 @@ class Acceptance:
     ) -> None:
         self._outbox = outbox
         self._receipts = receipts
+        self._quota = quota
+        quota.on_drop = receipts.dropped
         self._user_id = user_id
         self._clock = clock
         self._new_id = new_id
@@ -93,7 +97,12 @@ class Acceptance:
         return self._receipts.open(replace(item, state="synced", event_id=event.event_id))
 
     async def accept(self, items: Sequence[OutboxItem], *, job: JobRows | None = None) -> list[AsyncReceipt]:
-        """Store items durably, all or none; only now do they count as accepted."""
+        """Store items durably, all or none; only now do they count as accepted.
+
+        Raises:
+            StoreFull: there is no room; nothing was stored.
+        """
+        await self._quota.make_room(items)
         opened = [self._receipts.hold(item) for item in items]  # a held one has its receipt already
         reached("publish.1 checked")
         stored = await self._outbox.accept(items, job=job)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
 import anyio
 
-from matrixdata.errors import NotSent, Rejected
+from matrixdata.errors import NotSent, Rejected, StoreFull
 from matrixdata.model import html
 from matrixdata.model.problem import safe_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matrixdata.replica.outbox import OutboxItem
 
 Milestone = Literal["queued", "sent", "synced"]
@@ -21,7 +24,7 @@ _REACHED = {
     "sent": {"sent", "synced"},
     "synced": {"synced"},
 }
-_ENDED = {"stuck", "cancelled"}
+_ENDED = {"stuck", "cancelled", "dropped"}
 _END_OF_TIME = 253_402_300_800_000_000
 """9999-12-31T24:00:00Z in microseconds; a local clock may be anywhere."""
 _MEANING = {
@@ -39,8 +42,8 @@ class AsyncReceipt:
         uid: the record's id; readers count one row per (sender, uid).
         state: "queued" (durable here), "sent" (the server acknowledged it), "synced" (it came back and is in
             the replica), "held" (in the memory of a `publisher`, not accepted yet),
-            "stuck" (refused; `reason` says why, and it is never dropped) or "cancelled" (by
-            `client.outbox.cancel`).
+            "stuck" (refused; `reason` says why, and it is never dropped), "cancelled" (by
+            `client.outbox.cancel`) or "dropped" (unsent, as `on_full="drop_oldest"` asked).
         event_id: Matrix's id of the event once the server acknowledged it.
         reason: what keeps it from being sent: the server's errcode, or a word of the guide's table such as
             "unreachable" or "rate_limited"; None when nothing does.
@@ -107,12 +110,15 @@ class AsyncReceipt:
         Raises:
             Rejected: the server refused the record; `errcode` says how.
             NotSent: `client.outbox.cancel` dropped it.
+            StoreFull: it was dropped to make room for later ones, as `on_full="drop_oldest"` asked.
         """
         with anyio.move_on_after(timeout):
             while self.state not in _REACHED[until] | _ENDED:
                 await self._changed.wait()
         if self.state == "cancelled":
             raise NotSent(f"record {self.uid!r} was cancelled")
+        if self.state == "dropped":
+            raise StoreFull(f"record {self.uid!r} was dropped unsent, to make room for later ones")
         if self.state == "stuck":
             raise Rejected(self.reason or "M_UNKNOWN", "the record stays in the outbox as stuck")
         return self.state
@@ -147,6 +153,12 @@ class Receipts:
     def waiting(self) -> list[OutboxItem]:
         """The items of held receipts that are still under way."""
         return [receipt._item for receipt in self._held.values() if receipt.state in {"queued", "sent"}]
+
+    def dropped(self, txn_ids: Sequence[str]) -> None:
+        """These items were dropped unsent."""
+        for txn_id in txn_ids:
+            if (receipt := self._held.get(txn_id)) is not None:
+                receipt._update(replace(receipt._item, state="dropped", reason="store_full"))
 
     def update(self, item: OutboxItem) -> None:
         """An item changed: tell whoever holds its receipt."""

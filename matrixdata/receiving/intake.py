@@ -19,6 +19,7 @@ from matrixdata.receiving.pipeline import (
     membership_of,
     state_rows,
 )
+from matrixdata.replica.footprint import EVERYTHING
 from matrixdata.replica.outbox import Echo
 from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
@@ -28,22 +29,28 @@ if TYPE_CHECKING:
 
     from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage, RoomUpdate, SyncBatch
+    from matrixdata.replica.footprint import Footprint
     from matrixdata.replica.order import Arranged
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.rooms import Rooms
     from matrixdata.replica.rows import Applied, EventRow, GapRow, StateRow
 
 _SLICE = 2000
+# Of a room's state, what a client needs that only publishes; and its own membership.
+_WRITERS_NEED = frozenset({*RULE_TYPES, "m.room.encryption", "m.room.tombstone"})
 _FEW = 20
 
 
 class Intake:
     """The one way into the replica."""
 
-    def __init__(self, rooms: Rooms, outbox: Outbox, *, user_id: str) -> None:
+    def __init__(
+        self, rooms: Rooms, outbox: Outbox, *, user_id: str, footprint: Footprint = EVERYTHING
+    ) -> None:
         self._rooms = rooms
         self._outbox = outbox
         self._user_id = user_id
+        self._footprint = footprint
         self._rules: dict[str, Rules] = {}
         self.home = user_id.partition(":")[2]
         """The name of our own server."""
@@ -91,6 +98,8 @@ class Intake:
     async def state(self, room_id: str, state: tuple[StateRow, ...]) -> None:
         """Commit a room's state fetched by itself, as a one-shot writer does."""
         membership = membership_of(self._user_id, state)
+        if self._footprint.replica == "none":
+            state = tuple(row for row in state if row.type in _WRITERS_NEED or row.state_key == self._user_id)
         change = RoomChange(room_id, state=state, membership=membership)
         await self._rooms.apply([change], tokens={})
         await self._judge_again(room_id)

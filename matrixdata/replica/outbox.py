@@ -30,9 +30,6 @@ _COLUMNS = (
     "attempts, first_attempt, last_attempt, next_attempt, after_event"
 )
 
-# So many acknowledged records, at least, are kept for queries until a sync brings them back.
-_KEEP_SENT = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
@@ -101,8 +98,9 @@ def checksum(item: OutboxItem) -> int:
 class Outbox:
     """The outbox table. Who sends, and when, is publishing's."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, keep_sent: int = 1000) -> None:
         self._db = database
+        self._keep_sent = keep_sent  # so many, at least, for queries until a sync brings them back
         self.on_change: list[Callable[[OutboxItem], None]] = []
         """Called in the event loop after a commit that changed an item's state."""
         self._acknowledged = 0
@@ -232,10 +230,10 @@ class Outbox:
 
         await self._change(work, item.id)
         self._acknowledged += 1
-        if self._acknowledged % _KEEP_SENT == 0:
+        if self._acknowledged % self._keep_sent == 0:
             # A client that only writes never meets its echoes. What is forgotten here comes back with a sync.
             query = "DELETE FROM outbox WHERE state = 'sent' AND id <= ?"
-            await self._db.write(lambda c: c.execute(query, (item.id - _KEEP_SENT,)))
+            await self._db.write(lambda c: c.execute(query, (item.id - self._keep_sent,)))
 
     async def stuck(self, item: OutboxItem, reason: str, *, refused: bool = False) -> None:
         """It cannot be sent as things stand; later items go on. `refused`: the attempt under way had no effect."""

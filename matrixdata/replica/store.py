@@ -15,11 +15,13 @@ from matrixdata.replica.cursor_leases import CursorLeases
 from matrixdata.replica.database import Database
 from matrixdata.replica.failures import Damaged
 from matrixdata.replica.files import private_directory
+from matrixdata.replica.footprint import EVERYTHING
 from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.lease import Lease
 from matrixdata.replica.mark import Mark
 from matrixdata.replica.mounts import refuse_network
 from matrixdata.replica.outbox import Outbox
+from matrixdata.replica.quota import Quota
 from matrixdata.replica.rooms import Rooms
 from matrixdata.replica.salvage import finish, lost, salvage
 from matrixdata.replica.sharing import Sharing
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from matrixdata.replica.footprint import Footprint
+
 
 class Store:
     """Everything of one account on this machine.
 
     Args:
+        footprint: how much it may keep.
         connect: `sqlite3.connect`, or what a test puts in its place.
 
     Raises:
@@ -42,7 +47,13 @@ class Store:
         Unsupported: the directory is on a network filesystem.
     """
 
-    def __init__(self, directory: Path, *, connect: Callable[..., Any] = sqlite3.connect) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        footprint: Footprint = EVERYTHING,
+        connect: Callable[..., Any] = sqlite3.connect,
+    ) -> None:
         refuse_network(directory)
         self.directory = private_directory(directory)
         self.sync_lease = Lease(self.directory / "sync.lock")
@@ -59,7 +70,9 @@ class Store:
             self._account.close()
             raise
         self.account = Account(self._account, CursorLeases(self.directory / "cursors"))
-        self.outbox = Outbox(self._account)
+        self.footprint = footprint
+        self.outbox = Outbox(self._account, keep_sent=footprint.keep_sent)
+        self.quota = Quota(self._account, self.directory, footprint)
         self.jobs = Jobs(self._account)
         self.rooms = Rooms(self._replica)
         self.sharing = Sharing(self._replica)

@@ -61,6 +61,12 @@ CREATE TABLE acknowledged (
     event_id  TEXT NOT NULL
 ) STRICT;
 
+-- Records dropped unsent because the store was full and on_full="drop_oldest": never silently.
+CREATE TABLE dropped (
+    room_id  TEXT PRIMARY KEY,
+    records  INTEGER NOT NULL
+) STRICT;
+
 -- publish_many(job=…): which rows were accepted, so that a run after a crash goes on behind them.
 CREATE TABLE job (
     id       INTEGER PRIMARY KEY,
