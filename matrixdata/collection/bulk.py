@@ -15,6 +15,7 @@ from matrixdata.collection.report import PublishReport, RejectedRow
 from matrixdata.errors import RecordInvalid, TooLarge
 from matrixdata.model import Problem
 from matrixdata.protocol.convert import to_record
+from matrixdata.publishing import PART_BYTES, parted
 
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
@@ -60,11 +61,7 @@ class Bulk:
         rows = enumerate(rows_of(data))
         if self._on_error == "raise":
             items = await anyio.to_thread.run_sync(lambda: [self._item(number, row) for number, row in rows])
-            groups: Iterator[list[OutboxItem]] = (
-                [item for item in items[start : start + _GROUP] if item]
-                for start in range(0, len(items), _GROUP)
-            )
-            for group in groups:
+            for group in parted([item for item in items if item], most=_GROUP):
                 await self._queue(group, progress)
             return
         for _ in count():
@@ -75,12 +72,14 @@ class Bulk:
 
     def _group(self, rows: Iterator[tuple[int, object]]) -> tuple[list[OutboxItem], bool]:
         group: list[OutboxItem] = []
+        size = 0
         until = time.monotonic() + _GROUP_SECONDS
         for number, row in rows:
             item = self._item(number, row)
             if item is not None:
                 group.append(item)
-            if len(group) >= _GROUP or time.monotonic() > until:
+                size += len(item.content)
+            if len(group) >= _GROUP or size >= PART_BYTES or time.monotonic() > until:
                 return group, False
         return group, True
 

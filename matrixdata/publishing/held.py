@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from matrixdata.errors import MatrixDataError
+from matrixdata.publishing.parts import parted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,8 +65,9 @@ class Held:
         async with self._turn:
             items = [item for _, item in self._items]
             if items:
-                await self._accept(items)
-                del self._items[: len(items)]
+                for part in parted(items, most=len(items)):
+                    await self._accept(part)
+                    del self._items[: len(part)]
                 self._due = min((due for due, _ in self._items), default=math.inf)
                 self.on_stored()
 

@@ -20,6 +20,7 @@ log = logging.getLogger("matrixdata.replica")
 
 # What a row takes beside content and value: ids, its places in four indexes, what its attempts add.
 _ROW = 700
+_UNSENT = "state = 'queued' AND attempts = 0"
 _FILES = ("account.db-wal", "replica.db", "replica.db-wal")
 
 
@@ -101,8 +102,11 @@ def _forget_sent(c: sqlite3.Connection, over: int) -> int:
 
 
 def _drop(c: sqlite3.Connection, bytes_: int) -> list[str]:
-    """Delete the oldest queued rows that surely are not on the server; their transaction ids."""
-    found, _ = _delete(c, "state = 'queued' AND attempts = 0", bytes_)
+    """Delete the oldest queued rows surely not on the server, enough or none; their transaction ids."""
+    query = f"SELECT ifnull(sum(length(content) + length(value) + {_ROW}), 0) FROM outbox WHERE {_UNSENT}"  # noqa: S608  constants
+    if c.execute(query).fetchone()[0] < bytes_:
+        return []  # the new ones would be refused all the same, and these be lost for nothing
+    found, _ = _delete(c, _UNSENT, bytes_)
     for _, room_id in found:
         c.execute(
             "INSERT INTO dropped VALUES (?, 1) ON CONFLICT (room_id) DO UPDATE SET records = records + 1",
@@ -112,6 +116,7 @@ def _drop(c: sqlite3.Connection, bytes_: int) -> list[str]:
 
 
 def _delete(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[tuple[str, str]], int]:
+    """Delete the oldest rows of a kind that free so many bytes: their ids and rooms, and the bytes."""
     rows = c.execute(
         f"SELECT id, txn_id, room_id, length(content) + length(value) + {_ROW} FROM outbox"  # noqa: S608  constants
         f" WHERE {which} ORDER BY id"

@@ -175,3 +175,25 @@ def test_a_limit_is_written_as_people_write_it(limit, size):
 def test_what_cannot_be_is_refused_before_anything_is_asked(options, which):
     with pytest.raises((ValueError, TypeError), match=which):
         md.connect("http://127.0.0.1:9", user="ada", password="secret", **options)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("way", ["publish_many", "publisher"])
+def test_many_at_once_keep_within_the_limit_too(device, way):
+    client = device.connect(replica="none", store_limit=LIMIT, on_full="drop_oldest")
+    readings = client.collection("readings")
+    device.network.down()
+    if way == "publish_many":
+        report = readings.publish_many([big(number) for number in range(80)], wait="queued")
+        dropped = report.dropped
+        assert (report.accepted, report.sent, report.queued) == (80, 0, 80 - dropped)
+    else:
+        with readings.publisher(linger=600, timeout=0) as publisher:
+            for number in range(80):
+                publisher.publish(big(number))
+        dropped = client.status().dropped
+    assert 10 < dropped < 80
+    assert size(device.store, "*.db*") <= LIMIT * 1.2
+    device.network.up()
+    wait_until(lambda: client.status().queued == 0)
+    assert len(device.numbers()) == 80 - dropped
