@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 
 from matrixdata.errors import MatrixDataError
+from matrixdata.protocol.requests import SEND_TIMEOUT
 from matrixdata.publishing.drain import Drain, Means, Pause
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ log = logging.getLogger("matrixdata.publishing")
 _GLANCE, _LONGEST_GLANCE = 0.05, 0.25
 # How often to show that we send, or to try for the lease, in case the process that sends for us is gone.
 _LOOK = 0.5
+# Who let go of the lease may still be waiting for the answer to a request, for as long as one may take.
+_OVERLAP = 2 * SEND_TIMEOUT
 # So many rooms send at the same time.
 _TURNS = 8
 
@@ -75,7 +78,7 @@ class Sender:
         self._wake = anyio.Event()
         self._busy: set[str] = set()
         self._glance = _GLANCE
-        self._due = 0.0
+        self._due = self._alone_from = 0.0
         self._logged_out = False
 
     def wake(self, *, hurry: bool = False) -> None:
@@ -117,9 +120,12 @@ class Sender:
             self._due = anyio.current_time() + _LOOK
             return
         self._logged_out = False
-        led, leads = self._lease.held, self._leads()
-        if not (led and leads):
-            await self._follow()  # also what another process sent before it let go
+        led, looked = self._lease.held, anyio.current_time() >= self._due
+        leads = self._leads()
+        if leads and not led:
+            self._alone_from = anyio.current_time() + _OVERLAP
+        if not (led and leads) or (looked and anyio.current_time() < self._alone_from):
+            await self._follow()  # also what another process sent, or was sending, when it let go
         if leads and (news or not led):
             await self._start(rooms)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 import matrixdata as md
+from matrixdata import homeserver
 from matrixdata.model.steps import STEPS
 from tests.faults.harness import Break, Ledger, child, fault, run, was_killed
-from tests.servers import CUT, LOSE, RECORD, SCHEMA, Answer, Held, uids, wait_until
+from tests.servers import CUT, LOSE, RECORD, SCHEMA, Answer, Held, TestServer, uids, wait_until
 
 DRAIN = "matrixdata/publishing/drain.py"
 
@@ -344,6 +347,56 @@ def cancelled(client, uid):
     return True
 
 
+# --- the server dies ---------------------------------------------------------------------------------
+
+
+@fault(
+    "F3",
+    broken=Break(
+        DRAIN, 'outbox.delayed(item, "no_answer", again=again)', 'outbox.stuck(item, "server_error")'
+    ),
+)
+def test_a_server_killed_under_load_has_everything_once_when_it_is_back(tmp_path):
+    directory = tmp_path / "server"
+    server = TestServer(homeserver.start(directory, owned=True), tmp_path / "stores")
+    try:
+        network = server.proxy()  # the server may come back on another port
+        client = server.connect("ada", url=network.url)
+        readings = client.create_collection("readings", schema=SCHEMA, encrypted=False)
+        ledger, under_way = Ledger(), []
+
+        def kill_in_the_middle(seen):
+            if seen.is_send:
+                under_way.append(seen)
+                if len(under_way) in {8, 30}:
+                    os.kill(server.address.pid, signal.SIGKILL)
+
+        def publish(who):
+            for number in range(12):
+                uid = f"{who}.{number}"
+                ledger.offer(uid)
+                readings.publish(reading(number), uid=uid, timeout=0.2)
+                ledger.accept(uid)
+
+        network.fault = kill_in_the_middle
+        with ThreadPoolExecutor(4) as pool:
+            working = [pool.submit(publish, who) for who in range(4)]
+            for kills in (8, 30):
+                wait_until(lambda kills=kills: len(under_way) >= kills, 60)
+                server.address = homeserver.start(directory, owned=True)
+                network.target = server.url
+            for each in working:
+                each.result()
+        wait_until(lambda: client.status().queued == 0, 60)
+        assert len(ledger.accepted) == 48
+        ledger.check_server(server.raw("ada"), readings.room_id)
+        ledger.check_reader(client, readings.room_id)
+    finally:
+        for each in reversed(server.open):
+            each.close()
+        homeserver.stop(directory)
+
+
 # --- hanging, sleeping, wrong clocks -----------------------------------------------------------------
 
 INTERRUPTED = """
@@ -362,6 +415,7 @@ except KeyboardInterrupt:
 
 
 @fault("F12", broken=Break("matrixdata/client.py", "self._work.cancel()", "pass"))
+@pytest.mark.alone
 def test_ctrl_c_returns_at_once_while_the_server_hangs_and_nothing_is_lost(server, network, name):
     with server.connect(name, url=network.url) as client:
         room_id = client.create_collection("readings", schema=SCHEMA, encrypted=False).room_id

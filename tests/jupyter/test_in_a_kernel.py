@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.faults.harness import Break, fault
 from tests.requirements import require
 
 pytestmark = pytest.mark.server
@@ -29,6 +30,14 @@ def kernel(first_cell, tmp_path):
         yield it
 
 
+@fault(
+    "F39",
+    broken=Break(
+        "matrixdata/connect/portal.py",
+        "portal = self._usable()\n        if",
+        "portal = self._usable()\n        __import__('asyncio').run(work(*arguments, **options))\n        if",
+    ),
+)
 def test_both_faces_work_inside_the_running_loop_and_restart_and_run_all_resumes(kernel, first_cell):
     cells = [
         "client = md.connect(**account); asyncio.get_running_loop().is_running()",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from matrixdata import homeserver
+from tests.faults.harness import Break, fault
 from tests.servers import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.alone]
@@ -97,6 +98,14 @@ def session(server_address, shared_kernel, tmp_path_factory):
     proxy.close()
 
 
+@fault(
+    "F38",
+    broken=Break(
+        "matrixdata/connect/portal.py",
+        "return future.result()",
+        "return __import__('signal').pthread_sigmask(0, {2}) and None or future.result()",
+    ),
+)
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interrupt_comes_through_within_a_second_and_the_next_cell_works(session, call):
     proxy, kernel = session
