@@ -61,6 +61,8 @@ class Status:
         )
         if self.store:
             lacks.insert(0, self.store)
+        if self.dropped:
+            lacks.append(f"{self.dropped} records were dropped unsent because the store was full")
         if self.problem:
             lacks.insert(0, self.problem)
         return html.panel(
