@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from matrixdata.errors import TooLarge as TooLarge
     from matrixdata.errors import Unknown as Unknown
     from matrixdata.errors import Unsupported as Unsupported
+    from matrixdata.errors import UpgradePending as UpgradePending
     from matrixdata.model import CaughtUp as CaughtUp
     from matrixdata.model import Completeness as Completeness
     from matrixdata.model import Dropped as Dropped
@@ -97,7 +98,7 @@ _HOMES = {
         "IncompleteWarning", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
         "PaginationLoop", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft", "RoomReplaced",
         "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
-        "Unknown", "Unsupported",
+        "Unknown", "Unsupported", "UpgradePending",
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",

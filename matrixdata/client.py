@@ -206,7 +206,7 @@ class AsyncClient:
             store.rooms,
             intake,
             user_id=user_id,
-            followed=lambda: self._loop.live,
+            followed=lambda: self._loop.live if self._loop.failing is None else (),
             clock=world.clock,
         )
         self._readback = Readback(self._caller, store.rooms, who=lambda: self._session, clock=world.clock)

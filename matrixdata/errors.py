@@ -13,7 +13,8 @@ MatrixDataError
 │   └── RoomLeft           you left, were kicked or banned; the replica is kept
 ├── Unknown                it may or may not have arrived; resolves later by itself
 │   └── PaginationLoop     the server's pages of history lead nowhere
-├── RoomReplaced           the room was upgraded; `.new_room_id` follows it
+├── RoomReplaced           the room was upgraded; `.new_room_id` is the one to write to
+│   └── UpgradePending     that one has no schema yet, and only `.owners` may bring it
 ├── ServerRolledBack       the server was restored from a backup and forgot events
 ├── KeyMissing             no key to decrypt with
 ├── DeviceUntrusted        a recipient's device needs a human's decision
@@ -168,7 +169,21 @@ class RoomReplaced(MatrixDataError):
     def __init__(self, room_id: str, new_room_id: str) -> None:
         self.room_id, self.new_room_id = room_id, new_room_id
         super().__init__(
-            f"{room_id} was replaced by {new_room_id}; open that one with client.collection(...)"
+            f"{room_id} was replaced by {new_room_id}; collection.follow_upgrade() goes there, with its name, its "
+            "schema and what is still queued"
+        )
+
+
+class UpgradePending(RoomReplaced):
+    """The new room is joined and not yet a collection: one of `owners` (user ids, at most five) has to follow first."""
+
+    def __init__(self, room_id: str, new_room_id: str, *, owners: Sequence[str]) -> None:
+        self.room_id, self.new_room_id, self.owners = room_id, new_room_id, tuple(owners)
+        who = " or ".join(self.owners) or "somebody who is given the power for it there"
+        MatrixDataError.__init__(
+            self,
+            f"{room_id} was replaced by {new_room_id}, which has no schema and settings yet, and you may not set them: "
+            f"{who} has to follow the upgrade; then follow again. Your name and what is queued stay as they are.",
         )
 
 

@@ -23,9 +23,14 @@ async def bind(services: Services, name: str, room_id: str) -> None:
     Raises:
         NotSent, Unknown, RateLimited: the server was not reached; the name is not bound here either.
     """
+    await announce(services, name, room_id)
+    await services.account.bind(name, room_id)
+
+
+async def announce(services: Services, name: str, room_id: str) -> None:
+    """The server's half of `bind`: what the name means on devices that do not know it yet."""
     request = requests.put_account_data(services.user_id, _TYPE + name, {"room_id": room_id})
     await services.caller.call(request)
-    await services.account.bind(name, room_id)
 
 
 async def unbind(services: Services, room_id: str) -> None:

@@ -24,6 +24,7 @@ from matrixdata.collection.tables import (
     Member,
     StateEvent,
     history_event,
+    member_rows,
     state_event,
 )
 from matrixdata.collection.writing import publish_one, publish_rows
@@ -33,7 +34,7 @@ from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import parse_context_state, parse_state
 from matrixdata.receiving import AsyncSubscription, Overflow, Start, SyncProgress, Wanted
-from matrixdata.receiving.pipeline import state_rows
+from matrixdata.receiving.pipeline import membership_of, state_rows
 from matrixdata.receiving.records import invalid_record, microseconds
 from matrixdata.replica.rows import RoomChange
 
@@ -117,7 +118,7 @@ class AsyncCollection:
             await self._services.caller.call(
                 requests.put_state(self._room_id, "m.room.power_levels", "", levels)
             )
-        if not _is_member(state, user_id):
+        if membership_of(user_id, state) not in {"join", "invite"}:
             await self._services.caller.call(requests.invite(self._room_id, user_id))
 
     def members(self) -> AsyncTable[Member]:
@@ -125,24 +126,28 @@ class AsyncCollection:
         return AsyncTable(Member, self._members)
 
     async def _members(self) -> list[Member]:
-        state = await self._state_rows()
-        levels = read_power_levels(state)
-        members = []
-        for row in state:
-            if row.type == "m.room.member":
-                content = state_event(row).content
-                content = content if isinstance(content, dict) else {}
-                name, membership = content.get("displayname"), content.get("membership")
-                members.append(
-                    Member(
-                        user_id=row.state_key,
-                        membership=membership if isinstance(membership, str) else "",
-                        role=levels.role(row.state_key),
-                        display_name=name if isinstance(name, str) else None,
-                        power_level=levels.of(row.state_key),
-                    )
-                )
-        return members
+        return member_rows(await self._state_rows())
+
+    async def follow_upgrade(self) -> AsyncCollection:
+        """Go where the room went when it was upgraded; harmless where nothing replaced it, and to be repeated.
+
+        Joins the new room, sets schemas and settings there if it has none and you may, lets your names for the old
+        room mean the new one, and queues there what the upgrade left stuck. Several upgrades in a row are all
+        followed. The old room's records stay readable by its id.
+
+        Returns:
+            The collection in the last room.
+
+        Raises:
+            UpgradePending: the new room has no settings and you may not set them; it names who may.
+            Conflict: the new room does not say that it replaced this one, or upgrades lead in a circle.
+            Rejected: you may not join; the message says who could invite you.
+            NotSent, Unknown, RateLimited: the server was not reached; calling again goes on.
+        """
+        from matrixdata.collection.following import follow  # noqa: PLC0415  it opens collections, and so imports this
+
+        self._services.check()
+        return await follow(self._services, self._room_id)
 
     async def leave(self) -> None:
         """Leave the room. What was received is kept and can still be queried; the name is freed."""
@@ -384,11 +389,3 @@ class AsyncCollection:
     async def _fetched_state(self) -> tuple[StateRow, ...]:
         body = await self._services.caller.call(requests.room_state(self._room_id), patience=10)
         return state_rows(parse_state(body))
-
-
-def _is_member(state: Iterable[StateRow], user_id: str) -> bool:
-    for row in state:
-        if row.type == "m.room.member" and row.state_key == user_id:
-            content = state_event(row).content
-            return isinstance(content, dict) and content.get("membership") in {"join", "invite"}
-    return False

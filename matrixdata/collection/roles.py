@@ -48,6 +48,12 @@ class PowerLevels:
         """The level needed to change the collection and its schema."""
         return _number(self.content.get("state_default"), 50)
 
+    def to_set(self, event_type: str) -> int:
+        """The level needed to set state of a type."""
+        events = self.content.get("events")
+        level = events.get(event_type) if isinstance(events, dict) else None
+        return _number(level, self.to_own)
+
     def role(self, user_id: str) -> Role:
         """What a user may do here."""
         level = self.of(user_id)

@@ -11,6 +11,7 @@ import anyio.to_thread
 import msgspec
 
 from matrixdata.collection.awaited import Fetched
+from matrixdata.collection.roles import read_power_levels
 from matrixdata.errors import MissingExtra
 from matrixdata.model import html
 from matrixdata.receiving.records import moment
@@ -111,6 +112,28 @@ def _content(raw: bytes | None) -> JSON:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return raw.decode("utf-8", "replace")
     return content
+
+
+def member_rows(state: Iterable[StateRow]) -> list[Member]:
+    """The members that a room's current state names."""
+    state = tuple(state)
+    levels = read_power_levels(state)
+    members = []
+    for row in state:
+        if row.type == "m.room.member":
+            content = state_event(row).content
+            content = content if isinstance(content, dict) else {}
+            name, membership = content.get("displayname"), content.get("membership")
+            members.append(
+                Member(
+                    user_id=row.state_key,
+                    membership=membership if isinstance(membership, str) else "",
+                    role=levels.role(row.state_key),
+                    display_name=name if isinstance(name, str) else None,
+                    power_level=levels.of(row.state_key),
+                )
+            )
+    return members
 
 
 T = TypeVar("T", HistoryEvent, StateEvent, Member)

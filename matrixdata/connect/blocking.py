@@ -81,6 +81,10 @@ class Collection:
         """Leave the room. What was received is kept and can still be queried; the name is freed."""
         self._portal.call(self._collection.leave)
 
+    def follow_upgrade(self) -> Collection:
+        """The collection in the room that replaced this one; see AsyncCollection.follow_upgrade."""
+        return Collection(self._portal, self._portal.call(self._collection.follow_upgrade))
+
     def publish(
         self,
         record: Mapping[str, object],

@@ -24,7 +24,7 @@ MEANING: Final[dict[Reason, str]] = {
     "logged_out": "the session is over; it is sent after the next login",
     "server_error": "the server failed on it each time and took other records",
     "uid_conflict": "another device of yours used its uid for another record",
-    "room_replaced": "the room was upgraded; publish to the one that replaced it",
+    "room_replaced": "the room was upgraded; collection.follow_upgrade() takes it to the one that replaced it",
     "rolled_back": "the server had it, was restored from a backup, and has it no more",
     "damaged": "its bytes changed on the disk; it is never sent: cancel it, and publish the record again",
 }

@@ -29,6 +29,10 @@ STEPS: Final = (
     "rollback.2 marked",  # and now they are
     "session.1 refreshed",  # the server has given new tokens, they are not on disk
     "session.2 stored",  # they are, and the old ones are still in use
+    "follow.1 joined",  # we are in the room that replaced another
+    "follow.2 state",  # one more piece of the old room's state stands in it
+    "follow.3 bound",  # our names mean it on the server, not yet here
+    "follow.4 moved",  # here too, and what was stuck is queued for it
 )
 """Every step, in the order in which a record or a response passes them."""
 

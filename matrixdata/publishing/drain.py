@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import msgspec
@@ -63,12 +63,20 @@ def _acknowledged(body: bytes) -> str:
     return str(event_id)
 
 
+class Barred(Protocol):
+    """From a room id to the reason by which nothing may be sent there, None if it may."""
+
+    def __call__(self, room_id: str, *, refused: bool = False) -> Awaitable[str | None]:
+        """`refused`: the server has just declined to take something there, so it is to be asked."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What rooms send with.
 
     Attributes:
-        barred: from a room id to the reason by which nothing may be sent there, None if it may.
+        barred: why nothing may be sent to a room.
         turns: so many rooms send at once.
         pause: waits for some seconds, or until there is a reason to try again at once.
         clock: microseconds since 1970 UTC.
@@ -78,7 +86,7 @@ class Means:
     caller: Caller
     outbox: Outbox
     readback: Readback
-    barred: Callable[[str], Awaitable[str | None]]
+    barred: Barred
     turns: anyio.CapacityLimiter
     pause: Pause
     clock: Callable[[], int]
@@ -219,7 +227,9 @@ class Drain:
             await self._means.outbox.came_back(item, _reason(failure))
             return Outcome.UNANSWERED
         log.warning("record %s was refused: %s", item.uid, error)
-        await self._means.outbox.stuck(item, error.errcode, refused=True)
+        # An upgrade closes a room to members without much power: that is the reason then.
+        reason = await self._means.barred(item.room_id, refused=True) or error.errcode
+        await self._means.outbox.stuck(item, reason, refused=True)
         self._means.readback.forget(item)
         return Outcome.GONE
 

@@ -12,7 +12,7 @@ import anyio.abc
 
 from matrixdata.errors import MatrixDataError
 from matrixdata.protocol.requests import SEND_TIMEOUT
-from matrixdata.publishing.drain import Drain, Means, Pause
+from matrixdata.publishing.drain import Barred, Drain, Means, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ class Sender:
     """Drains the outbox while it holds the lease; one for each client, one at work for each store.
 
     Args:
-        barred: from a room id to the reason by which nothing may be sent there, None if it may.
+        barred: why nothing may be sent to a room.
         usable: whether the session may serve again; asked while it is known not to.
     """
 
@@ -53,7 +53,7 @@ class Sender:
         lease: Lease,
         *,
         readback: Readback,
-        barred: Callable[[str], Awaitable[str | None]],
+        barred: Barred,
         usable: Callable[[], Awaitable[bool]],
         clock: Callable[[], int],
         chance: Callable[[], float],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from matrixdata.errors import MatrixDataError, Rejected, RoomLeft, RoomReplaced
+from matrixdata.errors import MatrixDataError, NotSent, Rejected, RoomLeft, RoomReplaced
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
 from matrixdata.protocol.sync import MalformedResponse, decode, parse_state
@@ -29,7 +29,8 @@ ROOM_REPLACED = "room_replaced"
 """Why an outbox item is stuck whose room was upgraded."""
 
 GONE = frozenset({"leave", "ban"})
-_MEMBER, _TOMBSTONE = "m.room.member", "m.room.tombstone"
+TOMBSTONE = "m.room.tombstone"
+_MEMBER = "m.room.member"
 _LONGEST = 500  # of a reason, which somebody else wrote
 _MAX_ID_BYTES = 255
 # Another process may be the one that commits, so what was read is believed for so long, in microseconds.
@@ -58,7 +59,7 @@ class Standings:
     """Answers for one client.
 
     Args:
-        followed: the rooms that this process keeps in step.
+        followed: the rooms of which this process surely has what the server has.
         clock: microseconds since 1970 UTC.
     """
 
@@ -81,6 +82,7 @@ class Standings:
         self._known: dict[str, tuple[int, Standing]] = {}
         self._asked: set[str] = set()
         rooms.on_commit.append(self._known.clear)
+        caller.on_recovery.append(self._asked.clear)
 
     async def of(self, room_id: str) -> Standing:
         """What the replica says now."""
@@ -124,15 +126,23 @@ class Standings:
             await self._rooms.apply([RoomChange(room_id, membership="leave")], tokens={})
         return bool(membership)
 
-    async def barred(self, room_id: str) -> str | None:
-        """Why the outbox must not send to a room, None if it may."""
-        if room_id not in self._asked and room_id not in self._followed():
+    async def barred(self, room_id: str, *, refused: bool = False) -> str | None:
+        """Why the outbox must not send to a room, None if it may; `refused`: the server has just declined it.
+
+        Raises:
+            NotSent: the server cannot be asked; never of what was refused.
+        """
+        if self._caller.failing is not None:
+            self._asked.clear()  # during an outage much may happen
+        if refused or (room_id not in self._asked and room_id not in self._followed()):
             # Whoever only writes would never hear that the room was replaced: owners may go on writing to it.
             try:
-                await self._caller.call(requests.state_event(room_id, _TOMBSTONE), patience=0)
+                await self._caller.call(requests.state_event(room_id, TOMBSTONE), patience=0)
             except Rejected:
                 self._asked.add(room_id)
-            except MatrixDataError:
+            except MatrixDataError as error:
+                if isinstance(error, NotSent) and not refused:
+                    raise  # the next request may get through
                 return None  # sending meets the same trouble, and deals with it
             else:
                 await self._ask(room_id)
@@ -154,7 +164,7 @@ class Standings:
     async def _read(self, room_id: str) -> Standing:
         new_room_id = replacement(
             room_id,
-            [row.content for row in await self._rooms.state(room_id, (_TOMBSTONE,)) if not row.state_key],
+            [row.content for row in await self._rooms.state(room_id, (TOMBSTONE,)) if not row.state_key],
         )
         if await self._rooms.membership(room_id) not in GONE:
             return Standing(new_room_id=new_room_id)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matrixdata.model.session import Session
+from matrixdata.replica.moving import move
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from matrixdata.replica.cursor_leases import CursorLeases
     from matrixdata.replica.database import Database
@@ -92,6 +94,16 @@ class Account:
     async def unbind(self, room_id: str) -> None:
         """Forget every name of that room."""
         await self._db.write(lambda c: c.execute("DELETE FROM binding WHERE room_id = ?", (room_id,)))
+
+    async def follow(
+        self, old: Sequence[str], new: str, *, names: Sequence[str], items: Sequence[int]
+    ) -> list[str]:
+        """Rooms were replaced by another: these names mean it from now on, and these stuck items are queued there.
+
+        Returns:
+            The transaction ids of the items that were moved; see `replica.moving`.
+        """
+        return await self._db.write(lambda c: move(c, old, new, names=names, items=items))
 
     async def intend(self, name: str, uid: str) -> tuple[str, bool]:
         """Note that a room is about to be made; (its creation uid, whether an earlier attempt noted it)."""

@@ -51,6 +51,11 @@ class Rules:
     fingerprint: str = "none"
 
     @property
+    def known(self) -> frozenset[str]:
+        """The content hashes of all schemas that stand, usable or not."""
+        return frozenset((*self.schemas, *self.unusable))
+
+    @property
     def schema(self) -> CompiledSchema | None:
         """The schema in force: the one that new records are checked against."""
         if self.collection is None or self.collection.schema is None:
