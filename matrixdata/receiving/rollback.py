@@ -136,12 +136,16 @@ class Rollback:
             return
         await self._outbox.lost(lost)
         reached("rollback.1 listed")
-        self.found = self.found_in[room_id] = ServerRolledBack(room_id, len(missing | set(gone)))
-        log.warning("%s", self.found)
-        state = parse_state(await self._caller.call(requests.room_state(room_id), patience=0))
-        await self._intake.forget(room_id, gone, state_rows(state))
-        reached("rollback.2 marked")
-        await self._mend(room_id, first)
+        found = ServerRolledBack(room_id, len(missing | set(gone)))
+        log.warning("%s", found)
+        try:
+            state = parse_state(await self._caller.call(requests.room_state(room_id), patience=0))
+            await self._intake.forget(room_id, gone, state_rows(state))
+            reached("rollback.2 marked")
+            await self._mend(room_id, first)
+        finally:
+            # Only now: a subscription that meets it ends, and what was fetched is to be handed out before.
+            self.found = self.found_in[room_id] = found
 
     async def _common(self, room_id: str, page: MessagesPage) -> str | None:
         """The newest event of the server's that we know; None if its whole history is unknown to us."""

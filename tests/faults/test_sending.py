@@ -14,6 +14,7 @@ import pytest
 import matrixdata as md
 from matrixdata import homeserver
 from matrixdata.model.steps import STEPS
+from matrixdata.replica.sums import outbox_sum
 from tests.faults.harness import Break, Ledger, child, fault, run, was_killed
 from tests.servers import CUT, LOSE, RECORD, SCHEMA, Answer, Held, TestServer, uids, wait_until
 
@@ -71,11 +72,15 @@ import matrixdata as md
 client = md.connect(sys.argv[1], user=sys.argv[2], store=sys.argv[3])
 readings = client.collection("readings")
 readings.query().count()
+def say(words):
+    sys.stdout.write(words + "\\n")  # in one piece: the end may come at any moment
+    sys.stdout.flush()
+
 for number in range(3):
-    print("offer", f"u{number}", flush=True)
+    say(f"offer u{number}")
     readings.publish({"device": "d1", "temp": number}, uid=f"u{number}", wait="queued")
-    print("accept", f"u{number}", flush=True)
-print("offer", "u3", flush=True)
+    say(f"accept u{number}")
+say("offer u3")
 readings.publish({"device": "d1", "temp": 3}, uid="u3", wait="synced", timeout=30)
 """
 
@@ -234,13 +239,14 @@ def test_a_record_the_server_always_fails_on_is_set_aside_and_later_ones_flow(se
     readings = client.create_collection("readings", schema=SCHEMA, encrypted=False)
     assert readings.publish(reading(0), uid="before").state in {"sent", "synced"}
     insert = (
-        "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at)"
-        " VALUES (?, 'poison', 'poison', ?, ?, ?, 0, 0)"
+        "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum)"
+        " VALUES (?, 'poison', 'poison', ?, ?, ?, 0, 0, ?)"
     )
     # A lone surrogate, which publish refuses: written by hand, as a writer with a fault in it would.
     content = b'{"uid":"poison","v":1,"value":{"device":"\\ud800","temp":1}}'
     with closing(sqlite3.connect(server.account(name)["store"] / "account.db")) as database:
-        database.execute(insert, (readings.room_id, RECORD, content, b'{"device":"?","temp":1}'))
+        checksum = outbox_sum(readings.room_id, "poison", "poison", content)
+        database.execute(insert, (readings.room_id, RECORD, content, b'{"device":"?","temp":1}', checksum))
         database.commit()
     wait_until(lambda: len(sends(network)) >= 3)  # another process' commit is noticed
     client.close()  # the count of attempts outlives the process
