@@ -52,6 +52,7 @@ class Intake:
         self._user_id = user_id
         self._footprint = footprint
         self._rules: dict[str, Rules] = {}
+        self._stale: set[str] = set()
         self.home = user_id.partition(":")[2]
         """The name of our own server."""
         self.on_foreign: list[Callable[[str], None]] = []
@@ -59,7 +60,7 @@ class Intake:
 
     async def rules(self, room_id: str) -> Rules:
         """The rules that a room's records are judged by, as its state in the replica has them."""
-        if room_id not in self._rules:
+        if room_id not in self._rules or room_id in self._stale:
             # A kill may have come between the commit of new rules and that of the verdicts they lead to.
             await self._judge_again(room_id)
         return self._rules[room_id]
@@ -67,9 +68,7 @@ class Intake:
     async def refresh(self) -> None:
         """Rules that another process changed in the replica are read anew when they are next needed."""
         judged = await self._rooms.judged()
-        for room_id, rules in list(self._rules.items()):
-            if judged.get(room_id) != rules.fingerprint:
-                del self._rules[room_id]
+        self._stale |= {room for room, rules in self._rules.items() if judged.get(room) != rules.fingerprint}
 
     def known_rules(self, room_id: str) -> Rules | None:
         """Those rules as they were last read; None before the first time."""
@@ -177,7 +176,11 @@ class Intake:
 
     async def _judge_again(self, room_id: str) -> None:
         """The room's rules may have changed: bring every row's verdict in line with them."""
-        self._rules[room_id] = rules = read_rules(await self._rooms.state(room_id, RULE_TYPES))
+        state = await self._rooms.state(room_id, (*RULE_TYPES, "m.room.create"))
+        if not state and room_id in self._rules:
+            return  # the replica is being rebuilt: publishing meanwhile must not go without a schema
+        self._rules[room_id] = rules = read_rules(state)
+        self._stale.discard(room_id)
         if self._rooms.attending or await self._rooms.judged_by(room_id) == rules.fingerprint:
             return
         verdicts: list[EventRow] = []

@@ -6,6 +6,7 @@ wants. The others tell it what they want and read what it commits. When it ends,
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from matrixdata.errors import (
     LoggedOut,
     MatrixDataError,
     NotSent,
-    RateLimited,
     StoreFull,
     StoreLocked,
     Unknown,
@@ -45,7 +45,7 @@ log = logging.getLogger("matrixdata.receiving")
 _LONG_POLL_MS = 30_000
 # Seconds between two looks at what other processes committed.
 _LOOK = 0.1
-# So many looks between two pulses of a leader, and between two attempts of the others to lead.
+# So many between two pulses of a leader, and between two attempts of the others to lead.
 _PULSE = 5
 # So many pulses a leader that was replaced leaves to its successor for taking the lock.
 _YIELD = 4
@@ -243,9 +243,9 @@ class SyncLoop:
 
     async def _listen(self, leading: anyio.CancelScope) -> None:
         """Show that we are at work, and hear what other processes want, until one of them has taken over."""
-        looks = 0
-        while True:
-            looks += 1
+        for looks in itertools.count(1):
+            if self._led_in not in {None, self._rooms.replica}:
+                self._poll.cancel()  # the replica is another one, in which nothing is in step
             if looks % _PULSE == 0 and not self._lease.beat():
                 leading.cancel()
                 return
@@ -296,7 +296,7 @@ class SyncLoop:
                 self.failing = error
                 self._notify()
                 await self._announce()
-                pause = error.retry_after if isinstance(error, RateLimited) else 0.0
+                pause = getattr(error, "retry_after", 0.0)
                 # Our own disk may be asked often.
                 attempt = min(failures, 4) if isinstance(error, StoreFull) else failures
                 await anyio.sleep(max(pause, backoff.delay(attempt, self._chance)))

@@ -9,6 +9,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from matrixdata.replica.files import file_id
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,11 +41,7 @@ class Sharing:
         self._db = database
         self._watch: sqlite3.Connection | None = None
         self._version = -1
-        self._moved = False
-        database.on_open(self._on_open)
-
-    def _on_open(self, _: sqlite3.Connection) -> None:
-        self._moved = True  # on a worker thread: `news` lets go of the file that was put aside
+        self._file: tuple[int, int] | None = None
 
     async def read(self) -> Shared:
         """The facts as they stand."""
@@ -79,11 +77,11 @@ class Sharing:
 
     def news(self) -> bool:
         """Whether anything was committed since the last call, by any process. Cheap; never waits."""
-        if self._moved:
-            self._moved = False
-            self.close()
         try:
-            if self._watch is None:
+            file = file_id(self._db.path)
+            if self._watch is None or file != self._file:
+                self.close()  # it may have been put aside, damaged, and another begun
+                self._file, self._version = file, -1
                 self._watch = sqlite3.connect(
                     f"{self._db.path.as_uri()}?mode=ro", uri=True, timeout=0, check_same_thread=False
                 )
