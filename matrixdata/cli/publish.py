@@ -12,8 +12,8 @@ import click
 from matrixdata.cli import lines
 from matrixdata.cli.failures import FAILED, used_wrongly
 from matrixdata.cli.output import say, write, write_json
-from matrixdata.cli.settings import account_options, connect, current, examples
-from matrixdata.errors import RecordInvalid, TooLarge
+from matrixdata.cli.settings import account_options, connect, current, examples, is_local
+from matrixdata.errors import NotFound, RecordInvalid, TooLarge
 from matrixdata.protocol.strict import loads
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def publish(
     A record that is refused is reported with its line and the place in it; the others are published, and
     the exit code is 1. Accepted records are safe on this machine and are sent later if need be, so publishing
     again is never needed.
+
+    On the embedded homeserver, where you have no collection at all yet, NAME is made for you.
     """
     if data is None and sys.stdin.isatty():
         raise click.UsageError("give a JSON object, a file, or - to read standard input", _context())
@@ -87,7 +89,7 @@ def publish(
     if uid is not None:
         raise click.UsageError("--uid is for one record, given as JSON", _context())
     with _source(data) as (found, unit), connect() as client:
-        collection = client.collection(name)
+        collection = _opened(client, name)
         if job is not None:
             if on_error == "stop":
                 raise click.UsageError(
@@ -104,10 +106,25 @@ def _context() -> click.Context:
     return click.get_current_context()
 
 
+def _opened(client: md.Client, name: str) -> md.Collection:
+    """The collection NAME. Where there is none at all yet, on a server of one's own, the first one is made."""
+    try:
+        return client.collection(name)
+    except NotFound:
+        if name[:1] in {"!", "#"} or not is_local(client.profile) or client.collections():
+            raise
+    say(
+        f"made the collection {name!r}, your first, without a schema and not encrypted; "
+        "`matrixdata create` makes others as you want them",
+        label="note",
+    )
+    return client.create_collection(name, encrypted=False)
+
+
 def _publish_one(name: str, text: str, *, wait: Milestone, timeout: float, uid: str | None) -> None:
     record: Any = loads(text)
     with connect() as client, used_wrongly():
-        receipt = client.collection(name).publish(record, wait=wait, timeout=timeout, uid=uid)
+        receipt = _opened(client, name).publish(record, wait=wait, timeout=timeout, uid=uid)
         if current().as_json:
             write_json({"uid": receipt.uid, "event_id": receipt.event_id, "state": receipt.state})
         else:

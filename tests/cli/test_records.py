@@ -45,6 +45,19 @@ def name(run: Run, tmp_path: Path) -> str:
     return name
 
 
+def test_the_first_collection_on_a_server_of_ones_own_is_made_by_publishing(run: Run) -> None:
+    mine = ("--profile", f"local-first{next(_number)}")
+
+    done = run("publish", "greenhouse", "-", *mine, given=lines(reading(1, 21.5), reading(2, 19.0)))
+
+    assert done.code == 0, done.err
+    assert "made the collection 'greenhouse'" in done.err
+    (warm,) = run("query", "greenhouse", "--where", "temp > 20", *mine).rows
+    assert warm == reading(1, 21.5)
+    misspelt = run("publish", "grenhouse", "-", *mine, given=lines(reading(3, 20.0)))
+    assert (misspelt.code, "no collection is named" in misspelt.err) == (1, True)
+
+
 def test_one_record_there_and_back(run: Run, name: str) -> None:
     record = {"ts": "2026-01-01T00:00:00Z", "temp": 21.0, "at": {"text": "ü\u202e\x7f", "n": 2**63}}
 
