@@ -5,13 +5,13 @@ Everything here is of one epoch: a new leader starts with nothing, and the other
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from matrixdata.replica.files import file_id
+from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable
 
     from matrixdata.replica.database import Database
@@ -39,9 +39,7 @@ class Sharing:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._watch: sqlite3.Connection | None = None
-        self._version = -1
-        self._file: tuple[int, int] | None = None
+        self._watch = Watch(database.path)
 
     async def read(self) -> Shared:
         """The facts as they stand."""
@@ -77,23 +75,8 @@ class Sharing:
 
     def news(self) -> bool:
         """Whether anything was committed since the last call, by any process. Cheap; never waits."""
-        try:
-            file = file_id(self._db.path)
-            if self._watch is None or file != self._file:
-                self.close()  # it may have been put aside, damaged, and another begun
-                self._file, self._version = file, -1
-                self._watch = sqlite3.connect(
-                    f"{self._db.path.as_uri()}?mode=ro", uri=True, timeout=0, check_same_thread=False
-                )
-            version = self._watch.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error:
-            return False  # somebody recovers or moves the file this instant; the next look will tell
-        changed = version != self._version
-        self._version = version
-        return bool(changed)
+        return self._watch.changed()
 
     def close(self) -> None:
         """Stop watching."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        self._watch.close()
