@@ -92,3 +92,179 @@ CREATE TABLE cursor (
     from_time  INTEGER,            -- the past began here, microseconds since 1970 UTC; NULL: at the start
     PRIMARY KEY (room_id, name)
 ) STRICT;
+
+-- End-to-end encryption (matrixdata.encryption). Columns named `sealed` and `pickle` are encrypted with the pickle key,
+-- which is kept outside this file.
+
+-- This device's own keys. A login as another device begins anew.
+CREATE TABLE olm_account (
+    id           INTEGER PRIMARY KEY CHECK (id = 1),
+    user_id      TEXT NOT NULL,
+    device_id    TEXT NOT NULL,
+    pickle       TEXT NOT NULL,
+    published    INTEGER NOT NULL DEFAULT 0,  -- 1: the server has the device keys
+    fallback_at  INTEGER,                     -- when the fallback key was made, microseconds since 1970 UTC
+    token        TEXT                         -- where the to-device stream goes on
+) STRICT;
+
+-- Devices of users with whom we share encrypted rooms, as their owners' servers list them; never trusted for that alone.
+CREATE TABLE device (
+    user_id     TEXT NOT NULL,
+    device_id   TEXT NOT NULL,
+    curve25519  TEXT NOT NULL,
+    ed25519     TEXT NOT NULL,
+    keys        BLOB NOT NULL,               -- the signed device keys, JSON
+    deleted     INTEGER NOT NULL DEFAULT 0,  -- 1: no longer listed; kept, as its keys must not come back changed
+    blocked     INTEGER NOT NULL DEFAULT 0,  -- 1: we refuse it keys
+    PRIMARY KEY (user_id, device_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX device_key ON device (curve25519);
+
+-- The cross-signing keys of users, pinned at first sight.
+CREATE TABLE identity (
+    user_id       TEXT PRIMARY KEY,
+    master        TEXT NOT NULL,             -- Ed25519 public keys, unpadded base64
+    self_signing  TEXT,
+    user_signing  TEXT,                      -- ours only
+    keys          BLOB NOT NULL,             -- the signed objects, JSON
+    pinned        TEXT NOT NULL,             -- the master key that was seen first, or acknowledged since
+    verified      INTEGER NOT NULL DEFAULT 0 -- 1: we verified the pinned key; a change then blocks sending
+) STRICT, WITHOUT ROWID;
+
+-- Users whose devices we keep track of. `stale` counts changes not asked for yet; an answer to an older question is no answer.
+CREATE TABLE tracked (
+    user_id  TEXT PRIMARY KEY,
+    stale    INTEGER NOT NULL DEFAULT 1,     -- > 0: to be asked for
+    asked_at INTEGER                         -- when it was last answered, microseconds since 1970 UTC
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE olm_session (
+    session_id  TEXT PRIMARY KEY,
+    sender_key  TEXT NOT NULL,
+    pickle      TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,            -- microseconds since 1970 UTC
+    used_at     INTEGER NOT NULL             -- when something was last decrypted by it: the newest is written with
+) STRICT, WITHOUT ROWID;
+CREATE INDEX olm_session_key ON olm_session (sender_key, used_at);
+
+-- Devices with whom a session was found broken: a new one is made at most once an hour.
+CREATE TABLE unwedging (
+    sender_key  TEXT PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    user_id     TEXT NOT NULL,
+    device_id   TEXT NOT NULL,
+    pending     INTEGER NOT NULL             -- 1: still to be made
+) STRICT, WITHOUT ROWID;
+
+-- Digests of to-device messages that were decrypted: one that the server repeats must not look like a broken session.
+CREATE TABLE olm_seen (
+    digest  BLOB PRIMARY KEY,
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Requests to be sent, exactly as they are, until they are answered.
+CREATE TABLE outgoing (
+    id          TEXT PRIMARY KEY,
+    number      INTEGER NOT NULL UNIQUE,     -- they go in this order
+    kind        TEXT NOT NULL,
+    event_type  TEXT NOT NULL DEFAULT '',
+    body        BLOB NOT NULL,
+    purpose     TEXT NOT NULL DEFAULT ''     -- what its maker needs to know when it is answered, JSON
+) STRICT;
+
+-- Decrypted to-device events for others than the engine: verifications, secrets.
+CREATE TABLE inbox (
+    id          INTEGER PRIMARY KEY,
+    type        TEXT NOT NULL,
+    sender      TEXT NOT NULL,
+    sealed      BLOB NOT NULL,               -- the content
+    sender_key  TEXT,
+    device_id   TEXT,
+    at          INTEGER NOT NULL
+) STRICT;
+
+-- Rooms known to be encrypted stay so, and never get looser settings, whatever the server says later.
+CREATE TABLE encrypted_room (
+    room_id      TEXT PRIMARY KEY,
+    messages     INTEGER NOT NULL,           -- a session serves so many
+    period       INTEGER NOT NULL,           -- and so long, microseconds
+    policy       TEXT NOT NULL DEFAULT 'cross-signed',
+    members      BLOB                        -- JSON list of user ids: only they get keys and are read; NULL: every member
+) STRICT, WITHOUT ROWID;
+
+-- The session we write a room with. Its ratchet is stored before anything encrypted by it leaves.
+CREATE TABLE megolm_outbound (
+    room_id     TEXT PRIMARY KEY,
+    session_id  TEXT NOT NULL,
+    pickle      TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    messages    INTEGER NOT NULL DEFAULT 0,  -- encrypted so far
+    shared      INTEGER NOT NULL DEFAULT 0   -- history visibility at its start allows to share it later (MSC4268)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE megolm_recipient (
+    session_id  TEXT NOT NULL,
+    user_id     TEXT NOT NULL,
+    device_id   TEXT NOT NULL,
+    sender_key  TEXT NOT NULL,
+    ix          INTEGER NOT NULL,            -- can read from this message on; -1: was told that it will not
+    PRIMARY KEY (session_id, user_id, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE megolm_inbound (
+    room_id      TEXT NOT NULL,
+    session_id   TEXT NOT NULL,
+    sender_key   TEXT NOT NULL,
+    ed25519      TEXT NOT NULL,              -- the device's fingerprint, as it claimed or proved
+    owner        TEXT,                       -- the user whose device it is; NULL: not known
+    origin       TEXT NOT NULL CHECK (origin IN ('own', 'device', 'forwarded', 'backup', 'file', 'bundle')),
+    pickle       TEXT NOT NULL,
+    first_index  INTEGER NOT NULL,
+    shared       INTEGER NOT NULL DEFAULT 0, -- flagged shared_history by its sender
+    forwarders   BLOB NOT NULL DEFAULT x'5B5D', -- JSON list of Curve25519 keys it passed through
+    backed_up    TEXT,                       -- version of the backup that has it as it is here
+    PRIMARY KEY (room_id, session_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX megolm_inbound_backup ON megolm_inbound (backed_up);
+
+-- Which event used which index of a session: another event with the same is a replay, also after a restart.
+CREATE TABLE megolm_index (
+    room_id      TEXT NOT NULL,
+    session_id   TEXT NOT NULL,
+    ix           INTEGER NOT NULL,
+    event_id     TEXT NOT NULL,
+    origin_time  INTEGER NOT NULL,
+    PRIMARY KEY (room_id, session_id, ix)
+) STRICT, WITHOUT ROWID;
+
+-- Why a sender did not give us a session's key (m.room_key.withheld).
+CREATE TABLE withheld (
+    room_id     TEXT NOT NULL,
+    session_id  TEXT NOT NULL,
+    sender_key  TEXT NOT NULL,
+    code        TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    PRIMARY KEY (room_id, session_id)
+) STRICT, WITHOUT ROWID;
+
+-- Keys of sessions that we asked our own devices for.
+CREATE TABLE key_request (
+    id          TEXT PRIMARY KEY,
+    room_id     TEXT NOT NULL,
+    session_id  TEXT NOT NULL,
+    at          INTEGER NOT NULL,
+    UNIQUE (room_id, session_id)
+) STRICT;
+
+-- Private keys: cross-signing, backup.
+CREATE TABLE secret (
+    name    TEXT PRIMARY KEY,                -- m.cross_signing.master and so on, as in secret storage
+    sealed  BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The server-side key backup in use.
+CREATE TABLE key_backup (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    version     TEXT NOT NULL,
+    public_key  TEXT NOT NULL,
+    trusted     INTEGER NOT NULL             -- 1: its key is ours: signed by our identity, or its secret is here
+) STRICT;
