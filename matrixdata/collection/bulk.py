@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
     from matrixdata.collection.resuming import Resumption
     from matrixdata.publishing import AsyncReceipt
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rules import Rules
 
 OnError = Literal["collect", "raise"]

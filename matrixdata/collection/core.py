@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from matrixdata.collection.bindings import unbind
 from matrixdata.collection.bulk import OnError
 from matrixdata.collection.display import collection_html
+from matrixdata.collection.leaving import leave_room
+from matrixdata.collection.past import complete, history_events, quarantined
 from matrixdata.collection.progress import Progress, callback_of
 from matrixdata.collection.publisher import AsyncPublisher
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query import AsyncQuery
 from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
-from matrixdata.collection.roles import Role, read_power_levels
-from matrixdata.collection.tables import (
-    AsyncTable,
-    HistoryEvent,
-    Member,
-    StateEvent,
-    history_event,
-    member_rows,
-    state_event,
-)
+from matrixdata.collection.roles import Role
+from matrixdata.collection.room_state import invite_as, members_of, state_events
+from matrixdata.collection.tables import AsyncTable, HistoryEvent, Member, StateEvent
 from matrixdata.collection.writing import publish_one, publish_rows
-from matrixdata.errors import NotSent, Rejected, RoomLeft, Unknown
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
-from matrixdata.protocol import requests
-from matrixdata.protocol.sync import parse_context_state, parse_state
 from matrixdata.receiving import AsyncSubscription, Overflow, Start, SyncProgress, Wanted
-from matrixdata.receiving.pipeline import membership_of, state_rows
-from matrixdata.receiving.records import invalid_record, microseconds
-from matrixdata.replica.rows import RoomChange
 
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
     from matrixdata.collection.report import PublishReport
     from matrixdata.publishing import AsyncReceipt, Milestone
-    from matrixdata.replica.rows import StateRow
     from matrixdata.replica.rules import Rules
 
 
@@ -105,28 +92,11 @@ class AsyncCollection:
         Raises:
             Rejected: the server refuses, for instance because you may not invite here.
         """
-        if role not in {"reader", "writer", "owner"}:
-            raise ValueError(f'role={role!r}; it takes "reader", "writer" or "owner"')
-        if not user_id.startswith("@") or ":" not in user_id:
-            raise ValueError(f"{user_id!r} is not a Matrix user id, which looks like @ada:example.org")
-        self._services.check()
-        await self._services.standing.check_member(self._room_id)
-        state = await self._fetched_state()
-        levels = read_power_levels(state).granting(user_id, role)
-        if levels is not None:
-            # The role first: who joins at once must not find the wrong one.
-            await self._services.caller.call(
-                requests.put_state(self._room_id, "m.room.power_levels", "", levels)
-            )
-        if membership_of(user_id, state) not in {"join", "invite"}:
-            await self._services.caller.call(requests.invite(self._room_id, user_id))
+        await invite_as(self._services, self._room_id, user_id, role)
 
     def members(self) -> AsyncTable[Member]:
         """Who is here, invited or gone, with their roles; asked from the server, else from the replica."""
-        return AsyncTable(Member, self._members)
-
-    async def _members(self) -> list[Member]:
-        return member_rows(await self._state_rows())
+        return AsyncTable(Member, partial(members_of, self._services, self._room_id))
 
     async def follow_upgrade(self) -> AsyncCollection:
         """Go where the room went when it was upgraded; harmless where nothing replaced it, and to be repeated.
@@ -151,13 +121,7 @@ class AsyncCollection:
 
     async def leave(self) -> None:
         """Leave the room. What was received is kept and can still be queried; the name is freed."""
-        self._services.check()
-        with suppress(RoomLeft):
-            await self._services.standing.check_member(self._room_id)
-            await self._services.caller.call(requests.leave(self._room_id))
-        await self._services.rooms.apply([RoomChange(self._room_id, membership="leave")], tokens={})
-        self._services.freshness.forget(self._room_id)
-        await unbind(self._services, self._room_id)
+        await leave_room(self._services, self._room_id)
 
     # -- writing ----------------------------------------------------------------------------------------
     async def publish(
@@ -315,13 +279,7 @@ class AsyncCollection:
 
     def history(self, *, timeout: float = 10.0) -> AsyncTable[HistoryEvent]:
         """Every event of the room that the replica holds, foreign ones too, in the timeline's order."""
-
-        async def fetch() -> Iterable[HistoryEvent]:
-            self._services.check_reading()
-            await self._services.freshness.ready(self._room_id, timeout=timeout)
-            pages = self._services.rooms.scan(self._room_id).events()
-            return [history_event(event) async for page in pages for event in page]
-
+        fetch = partial(history_events, self._services, self._room_id, timeout=timeout)
         return AsyncTable(HistoryEvent, fetch)
 
     def state(self, *, at: str | None = None) -> AsyncTable[StateEvent]:
@@ -330,17 +288,7 @@ class AsyncCollection:
         Args:
             at: an event id: the state as of that event instead, which only the server knows.
         """
-
-        async def fetch() -> Iterable[StateEvent]:
-            rows = await self._state_rows() if at is None else await self._state_at(at)
-            return [state_event(row) for row in rows]
-
-        return AsyncTable(StateEvent, fetch)
-
-    async def _state_at(self, event_id: str) -> Sequence[StateRow]:
-        self._services.check()
-        body = await self._services.caller.call(requests.context(self._room_id, event_id))
-        return state_rows(parse_context_state(body))
+        return AsyncTable(StateEvent, partial(state_events, self._services, self._room_id, at=at))
 
     async def sync(self, *, since: datetime | None = None, progress: Progress[SyncProgress] = None) -> None:
         """Complete the replica from the server now: every gap filled, back to `since` or to the start.
@@ -357,13 +305,8 @@ class AsyncCollection:
             PaginationLoop: the server's pages lead nowhere; the gap stays listed.
             ValueError: `since` has no time zone.
         """
-        self._services.check_reading()
         report = callback_of(progress)
-        back_to = microseconds(since) // 1000 if since is not None else None
-        await self._services.standing.check_member(self._room_id)
-        await self._services.freshness.follow(self._room_id)
-        await self._services.freshness.catch_up(self._room_id, timeout=30)
-        await self._services.freshness.complete(self._room_id, back_to=back_to, progress=report)
+        await complete(self._services, self._room_id, since=since, progress=report)
 
     async def invalid(self, *, timeout: float = 10.0) -> InvalidRecords:
         """Records that arrived and are quarantined: malformed, or against the schema; with every reason.
@@ -371,21 +314,4 @@ class AsyncCollection:
         Returns:
             A list, which `.to_pandas()` makes a DataFrame.
         """
-        self._services.check_reading()
-        await self._services.freshness.ready(self._room_id, timeout=timeout)
-        pages = self._services.rooms.scan(self._room_id).events(states=("invalid",))
-        return InvalidRecords([invalid_record(event) async for page in pages for event in page])
-
-    # -- state ------------------------------------------------------------------------------------------
-    async def _state_rows(self) -> Sequence[StateRow]:
-        self._services.check()
-        try:
-            return await self._fetched_state()
-        except (NotSent, Unknown, Rejected):
-            if not self._services.reads:
-                raise
-            return await self._services.rooms.state(self._room_id)
-
-    async def _fetched_state(self) -> tuple[StateRow, ...]:
-        body = await self._services.caller.call(requests.room_state(self._room_id), patience=10)
-        return state_rows(parse_state(body))
+        return await quarantined(self._services, self._room_id, timeout=timeout)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.core import AsyncCollection
     from matrixdata.collection.ports import Services
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rows import StateRow
     from matrixdata.replica.rules import Rules
 

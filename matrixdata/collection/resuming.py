@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matrixdata.model import JSONObject
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
 
 _LONGEST = 255
 

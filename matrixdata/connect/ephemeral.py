@@ -20,7 +20,7 @@ from matrixdata.transport.caller import Caller
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.store import Store
     from matrixdata.transport.session import SessionTransport
 

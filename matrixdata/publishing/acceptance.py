@@ -13,7 +13,8 @@ from matrixdata.protocol.canonical import check_size
 from matrixdata.protocol.content import RECORD, pack_record
 from matrixdata.protocol.convert import to_record
 from matrixdata.publishing.held import Held
-from matrixdata.replica.outbox import OutboxItem, uid_taken
+from matrixdata.replica.outbox_item import OutboxItem
+from matrixdata.replica.outbox_rows import uid_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from matrixdata.model.delivery import Reason
     from matrixdata.publishing.readback import Readback
-    from matrixdata.replica.outbox import Outbox, OutboxItem
+    from matrixdata.replica.outbox import Outbox
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.transport.caller import Caller
 
 log = logging.getLogger("matrixdata.publishing")

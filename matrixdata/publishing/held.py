@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from matrixdata.publishing.receipt import AsyncReceipt, Receipts
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
 
 log = logging.getLogger("matrixdata.publishing")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
 
 PART_BYTES = 64_000
 """Of content in one commit, after which the next begins."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matrixdata.model.session import Session
     from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rooms import Rooms
     from matrixdata.transport.caller import Caller
 

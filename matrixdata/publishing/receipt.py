@@ -16,7 +16,7 @@ from matrixdata.model.problem import safe_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
 
 Milestone = Literal["queued", "sent", "synced"]
 _REACHED = {

@@ -20,7 +20,7 @@ from matrixdata.receiving.pipeline import (
     state_rows,
 )
 from matrixdata.replica.footprint import EVERYTHING
-from matrixdata.replica.outbox import Echo
+from matrixdata.replica.outbox_item import Echo
 from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
 

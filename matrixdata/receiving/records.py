@@ -11,7 +11,7 @@ from matrixdata.model import InvalidRecord, Position, Problem, Record, RowState
 
 if TYPE_CHECKING:
     from matrixdata.model import JSON
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rows import StoredEvent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ from matrixdata.protocol import requests
 from matrixdata.protocol.sync import RoomUpdate, parse_joined_rooms, parse_messages, parse_state
 from matrixdata.receiving.pipeline import state_rows
 from matrixdata.receiving.standing import GONE
-from matrixdata.replica.outbox import OutboxItem
+from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.rows import RoomChange
 
 if TYPE_CHECKING:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from matrixdata.errors import Conflict
 from matrixdata.replica.jobs import note_rows
-from matrixdata.replica.sums import DAMAGED, outbox_sum
+from matrixdata.replica.outbox_rows import (
+    COLUMNS,
+    accept,
+    checksum,
+    is_droppable,
+    item_of,
+    mark_lost,
+    note_acknowledged,
+    settle,
+)
+from matrixdata.replica.sums import DAMAGED
 from matrixdata.replica.watch import Watch
 
 if TYPE_CHECKING:
@@ -19,80 +26,9 @@ if TYPE_CHECKING:
 
     from matrixdata.replica.database import Database
     from matrixdata.replica.jobs import JobRows
+    from matrixdata.replica.outbox_item import Echo, OutboxItem
 
 log = logging.getLogger("matrixdata.replica")
-
-ROLLED_BACK = "rolled_back"
-"""Why an item is stuck that the server had acknowledged before it was restored from a backup."""
-
-_COLUMNS = (
-    "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, "
-    "attempts, first_attempt, last_attempt, next_attempt, after_event"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxItem:
-    """One accepted write.
-
-    Attributes:
-        id: its place in the order of acceptance; 0 before it is stored.
-        content: the exact bytes of the event's content, the same on every attempt.
-        value: the record as JSON text.
-        time: the record's time, microseconds since 1970 UTC.
-        accepted_at: when publish accepted it, microseconds since 1970 UTC.
-        state: "queued", "sent" (acknowledged, not yet seen in the replica) or "stuck"; listeners also meet
-            "synced", when the replica holds the event and the item leaves the outbox, and "cancelled".
-        reason: why it is not sent: the server's errcode, or one of `model.delivery`.
-        attempts: how many attempts may have reached the server, the one under way among them; 0 means that it
-            is surely not there.
-        first_attempt, last_attempt, next_attempt: microseconds since 1970 UTC by the local clock, for people:
-            nothing is decided by them.
-        after_event: our newest event in the room when it was first attempted, None if there was none.
-    """
-
-    room_id: str
-    uid: str
-    txn_id: str
-    type: str
-    content: bytes
-    value: bytes
-    time: int
-    accepted_at: int
-    id: int = 0
-    state: str = "queued"
-    event_id: str | None = None
-    reason: str | None = None
-    attempts: int = 0
-    first_attempt: int | None = None
-    last_attempt: int | None = None
-    next_attempt: int | None = None
-    after_event: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """An event of ours seen in the replica, sent from here or from another device.
-
-    Attributes:
-        value: the record as JSON text; None where there is none.
-    """
-
-    event_id: str
-    room_id: str
-    uid: str | None
-    txn_id: str | None
-    value: bytes | None
-
-
-def _item(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
-    names = _COLUMNS.split(", ")
-    return OutboxItem(**dict(zip(names, row, strict=True)))
-
-
-def checksum(item: OutboxItem) -> int:
-    """Of what is sent and of where to."""
-    return outbox_sum(item.room_id, item.uid, item.txn_id, item.content)
 
 
 class Outbox:
@@ -121,7 +57,7 @@ class Outbox:
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
             if job is not None:
                 note_rows(c, job)
-            return [_accept(c, item) for item in items]
+            return [accept(c, item) for item in items]
 
         return await self._db.write(work)
 
@@ -147,9 +83,9 @@ class Outbox:
 
     async def _first(self, which: str, values: tuple[object, ...]) -> OutboxItem | None:
         """The first that is what was accepted. What decayed on the disk is kept and listed, and never sent."""
-        query = f"SELECT {_COLUMNS}, checksum FROM outbox WHERE {which}"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS}, checksum FROM outbox WHERE {which}"  # noqa: S608  constants
         while row := await self._db.read(lambda c: c.execute(query, values).fetchone()):
-            item = _item(row[:-1])
+            item = item_of(row[:-1])
             if checksum(item) == row[-1]:
                 return item
             log.error("record %s in the outbox is damaged: it is kept there, and not sent", item.uid)
@@ -158,30 +94,30 @@ class Outbox:
 
     async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
         """The items with these transaction ids that are still here."""
-        query = f"SELECT {_COLUMNS} FROM outbox WHERE txn_id = ?"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS} FROM outbox WHERE txn_id = ?"  # noqa: S608  constants
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
             found = (c.execute(query, (txn_id,)).fetchone() for txn_id in txn_ids)
-            return [_item(row) for row in found if row]
+            return [item_of(row) for row in found if row]
 
         return await self._db.read(work)
 
     async def find(self, room_id: str, uid: str) -> OutboxItem | None:
         """The item with that uid, if it is still here."""
-        query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
         row = await self._db.read(lambda c: c.execute(query, (room_id, uid)).fetchone())
-        return _item(row) if row else None
+        return item_of(row) if row else None
 
     async def list(self, room_id: str | None = None, *, states: Sequence[str] = ()) -> list[OutboxItem]:
         """Items in the order of acceptance, of one room or of all, in some states or in all."""
         marks = ",".join("?" * len(states))
         query = (
-            f"SELECT {_COLUMNS} FROM outbox WHERE (? IS NULL OR room_id = ?)"  # noqa: S608  constants and ? marks
+            f"SELECT {COLUMNS} FROM outbox WHERE (? IS NULL OR room_id = ?)"  # noqa: S608  constants and ? marks
             + (f" AND state IN ({marks})" if states else "")
             + " ORDER BY id"
         )
         rows = await self._db.read(lambda c: c.execute(query, (room_id, room_id, *states)).fetchall())
-        return [_item(row) for row in rows]
+        return [item_of(row) for row in rows]
 
     async def counts(self) -> dict[str, int]:
         """How many items are in each state."""
@@ -226,7 +162,7 @@ class Outbox:
                 " WHERE id = ? AND state = 'queued'"
             )
             if c.execute(query, (event_id, item.id)).rowcount:
-                _acknowledged(c, item.room_id, event_id)
+                note_acknowledged(c, item.room_id, event_id)
 
         await self._change(work, item.id)
         self._acknowledged += 1
@@ -249,7 +185,7 @@ class Outbox:
         """The server acknowledged these and no longer has them: keep them as stuck, to be sent again on request."""
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
-            return [_lost(c, item) for item in items]
+            return [mark_lost(c, item) for item in items]
 
         for item in await self._db.write(work):
             self._tell(item)
@@ -262,10 +198,10 @@ class Outbox:
             " WHERE state = 'stuck' AND (? IS NULL OR uid = ?) AND reason IS NOT ?"
         )
         rows = await self._db.write(
-            lambda c: c.execute(f"{query} RETURNING {_COLUMNS}", (uid, uid, DAMAGED)).fetchall()
+            lambda c: c.execute(f"{query} RETURNING {COLUMNS}", (uid, uid, DAMAGED)).fetchall()
         )
         for row in rows:
-            self._tell(_item(row))
+            self._tell(item_of(row))
         return len(rows)
 
     async def cancel(self, uid: str) -> Sequence[OutboxItem]:
@@ -277,9 +213,9 @@ class Outbox:
         """
 
         def work(c: sqlite3.Connection) -> Sequence[OutboxItem]:
-            query = f"SELECT {_COLUMNS} FROM outbox WHERE uid = ? ORDER BY id"  # noqa: S608  constants
-            found = [_item(row) for row in c.execute(query, (uid,)).fetchall()]
-            dropped = [item for item in found if _is_droppable(item)]
+            query = f"SELECT {COLUMNS} FROM outbox WHERE uid = ? ORDER BY id"  # noqa: S608  constants
+            found = [item_of(row) for row in c.execute(query, (uid,)).fetchall()]
+            dropped = [item for item in found if is_droppable(item)]
             for item in dropped:
                 c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
             return [replace(item, state="cancelled") for item in dropped] or found
@@ -294,7 +230,7 @@ class Outbox:
         """Remove what the replica now holds. Idempotent, so it may run after any crash."""
         if not echoes:
             return
-        gone = await self._db.write(lambda c: [item for echo in echoes for item in _settle(c, echo)])
+        gone = await self._db.write(lambda c: [item for echo in echoes for item in settle(c, echo)])
         for item in gone:
             self._tell(item)
 
@@ -312,86 +248,9 @@ class Outbox:
     async def _change(self, change: Callable[[sqlite3.Connection], object], item_id: int) -> None:
         def work(c: sqlite3.Connection) -> OutboxItem | None:
             change(c)
-            row = c.execute(f"SELECT {_COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchone()  # noqa: S608  constants
-            return _item(row) if row else None
+            row = c.execute(f"SELECT {COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchone()  # noqa: S608  constants
+            return item_of(row) if row else None
 
         item = await self._db.write(work)
         if item is not None:
             self._tell(item)
-
-
-def _is_droppable(item: OutboxItem) -> bool:
-    return item.state == "stuck" or (item.state == "queued" and item.attempts == 0)
-
-
-def _acknowledged(c: sqlite3.Connection, room_id: str, event_id: str) -> None:
-    c.execute("REPLACE INTO acknowledged VALUES (?, ?)", (room_id, event_id))
-
-
-def _accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
-    query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
-    row = c.execute(query, (item.room_id, item.uid)).fetchone()
-    if row is None:
-        c.execute(
-            "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(item.room_id, item.uid, item.txn_id, item.type),
-                *(item.content, item.value, item.time, item.accepted_at, checksum(item)),
-            ),
-        )
-        row = c.execute(query, (item.room_id, item.uid)).fetchone()
-    stored = _item(row)
-    if stored.content != item.content:
-        raise uid_taken(item)
-    return stored
-
-
-def _lost(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
-    """Idempotent: a crash may come before it is noted elsewhere that the item is dealt with."""
-    query = f"SELECT {_COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
-    here = c.execute(query, (item.room_id, item.uid)).fetchone()
-    if here is None:
-        _accept(c, item)
-    elif _item(here).state != "sent":
-        return _item(here)  # on its way again, or waiting for somebody's decision
-    # Without the old event id, under which the replica still has the row: it would pass for its echo. And without
-    # attempts: it surely is not on the server, and must not be looked for in that replica.
-    values = (ROLLED_BACK, item.room_id, item.uid)
-    c.execute(
-        "UPDATE outbox SET state = 'stuck', reason = ?, event_id = NULL, attempts = 0, first_attempt = NULL"
-        " WHERE room_id = ? AND uid = ?",
-        values,
-    )
-    return _item(c.execute(query, (item.room_id, item.uid)).fetchone())
-
-
-def uid_taken(item: OutboxItem) -> Conflict:
-    """The error for a uid that stands for another record."""
-    return Conflict(
-        f"uid {item.uid!r} is already used in {item.room_id} for another record; choose another uid"
-    )
-
-
-def _settle(c: sqlite3.Connection, echo: Echo) -> list[OutboxItem]:
-    rows = c.execute(
-        f"SELECT {_COLUMNS} FROM outbox WHERE event_id = ? OR txn_id = ? OR (room_id = ? AND uid = ?)",  # noqa: S608  constants
-        (echo.event_id, echo.txn_id, echo.room_id, echo.uid),
-    ).fetchall()
-    return [_settled(c, _item(row), echo) for row in rows]
-
-
-def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> OutboxItem:
-    mine = echo.event_id == item.event_id or echo.txn_id == item.txn_id
-    if (
-        not mine
-        and echo.value is not None
-        and msgspec.json.decode(echo.value) != msgspec.json.decode(item.value)
-    ):
-        # Another device of ours used the uid for another record, which readers now count under it.
-        c.execute("UPDATE outbox SET state = 'stuck', reason = 'uid_conflict' WHERE id = ?", (item.id,))
-        return replace(item, state="stuck", reason="uid_conflict")
-    c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
-    if item.state == "queued":  # of a sent one the acknowledgement is noted, perhaps with later ones since
-        _acknowledged(c, item.room_id, echo.event_id)
-    return replace(item, state="synced", event_id=echo.event_id, reason=None)

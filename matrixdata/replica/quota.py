@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matrixdata.replica.database import Database
     from matrixdata.replica.footprint import Footprint
-    from matrixdata.replica.outbox import OutboxItem
+    from matrixdata.replica.outbox_item import OutboxItem
 
 log = logging.getLogger("matrixdata.replica")
 

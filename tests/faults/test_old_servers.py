@@ -16,7 +16,7 @@ def promised(seen):
     return UNRECOGNIZED if "simplified_msc3575" in seen.path else None
 
 
-@fault("F40", broken=Break("matrixdata/receiving/syncing.py", "lacking.add(source.kind)", "pass"))
+@fault("F40", broken=Break("matrixdata/receiving/leading.py", "lacking.add(source.kind)", "pass"))
 @pytest.mark.parametrize("lacks", [promised, hidden_sliding])
 def test_a_server_without_sliding_sync_is_read_and_written_all_the_same(server, lacks):
     network, owner = server.proxy(), server.raw(server.name("owner"))

@@ -190,7 +190,7 @@ def test_a_process_that_was_stopped_is_replaced_and_commits_nothing_when_it_wake
     assert sorted(first.got) == ["afterwards", "meanwhile", "mine"]
 
 
-@fault("F26", broken=Break(SYNCING, "await self._sharing.want(self._wanted - shared.wanted)", "pass"))
+@fault("F26", broken=Break(SYNCING, "await self._sharing.want(course.wanted - shared.wanted)", "pass"))
 def test_two_clients_of_one_process_share_a_store_each_with_rooms_of_its_own(server):
     name = server.name("writer")
     first, second = server.connect(name), server.connect(name)

@@ -15,7 +15,7 @@ from tests.requirements import require
 from tests.servers import Answer, TestServer, hidden_sliding, uids, wait_until
 
 pytestmark = pytest.mark.server
-ROLLBACK, SYNCING = "matrixdata/receiving/rollback.py", "matrixdata/receiving/syncing.py"
+ROLLBACK, LEADING = "matrixdata/receiving/rollback.py", "matrixdata/receiving/leading.py"
 STEPS = ("rollback.1 listed", "rollback.2 marked")
 NAMES = ("sliding", "v2", "reader", "quiet", "victim1", "victim2")
 
@@ -102,7 +102,7 @@ def temps(readings):
     return sorted(value["temp"] for value in query.values()), query.completeness.forgotten
 
 
-NOT_LOOKED = Break(SYNCING, "tips = await self._rollback.before(unsure)", "tips = {}")
+NOT_LOOKED = Break(LEADING, "tips = await self._rollback.before(unsure)", "tips = {}")
 
 
 @fault(
@@ -173,9 +173,9 @@ print(client.collection("readings").query(timeout=20).count())
 @fault(
     "F18",
     broken=Break(
-        "matrixdata/replica/outbox.py",
-        '    if here is None:\n        _accept(c, item)\n    elif _item(here).state != "sent":\n',
-        '    if here is not None:\n        c.execute("DELETE FROM outbox")\n    _accept(c, item)\n    if False:\n',
+        "matrixdata/replica/outbox_rows.py",
+        '    if here is None:\n        accept(c, item)\n    elif item_of(here).state != "sent":\n',
+        '    if here is not None:\n        c.execute("DELETE FROM outbox")\n    accept(c, item)\n    if False:\n',
     ),
 )
 @pytest.mark.parametrize(("name", "step"), [("victim1", STEPS[0]), ("victim2", STEPS[1])])
@@ -223,7 +223,7 @@ def refusing(request, server):
     return Refusing(server, request.param)
 
 
-@fault("F19", broken=Break(SYNCING, "await self._start_anew(source, error)", "raise"))
+@fault("F19", broken=Break(LEADING, "await self._start_anew(source, error)", "raise"))
 def test_a_refused_token_leads_to_one_new_start_and_loses_nothing(server, refusing):
     name = server.name("reader")
     client = server.connect(name, url=refusing.url)
@@ -243,7 +243,7 @@ def test_a_refused_token_leads_to_one_new_start_and_loses_nothing(server, refusi
     assert len(uids(server.raw(name).records(readings.room_id))) == 2
 
 
-@fault("F19", broken=Break(SYNCING, "if self._refusals >= _REFUSED_AGAIN:", "if False:"))
+@fault("F19", broken=Break(LEADING, "if self._refusals >= _REFUSED_AGAIN:", "if False:"))
 def test_a_server_that_refuses_every_token_is_asked_less_and_less_and_it_is_said(server, refusing):
     client = server.connect(server.name("reader"), url=refusing.url)
     readings = client.create_collection("readings", encrypted=False)

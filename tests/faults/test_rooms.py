@@ -142,7 +142,7 @@ def test_what_was_queued_for_a_room_we_were_put_out_of_is_kept_and_can_be_sent_a
     "F20",
     broken=(
         Break("matrixdata/receiving/rollback.py", "if room_id not in joined:", "if False:"),
-        Break("matrixdata/receiving/syncing.py", "self._doubts == _DOUBTED", "False"),
+        Break("matrixdata/receiving/leading.py", "self._doubts == _DOUBTED", "False"),
     ),
 )
 def test_a_room_forgotten_while_we_were_away_is_known_to_be_left(member):

@@ -309,7 +309,7 @@ def test_a_refusal_after_a_lost_answer_is_no_refusal_of_what_arrived(server, net
 @fault(
     "P6",
     broken=Break(
-        "matrixdata/replica/outbox.py",
+        "matrixdata/replica/outbox_rows.py",
         'item.state == "queued" and item.attempts == 0',
         'item.state == "queued"',
     ),
@@ -420,7 +420,7 @@ except KeyboardInterrupt:
 """
 
 
-@fault("F12", broken=Break("matrixdata/client.py", "self._work.cancel()", "pass"))
+@fault("F12", broken=Break("matrixdata/client/core.py", "self._work.cancel()", "pass"))
 @pytest.mark.alone
 def test_ctrl_c_returns_at_once_while_the_server_hangs_and_nothing_is_lost(server, network, name):
     with server.connect(name, url=network.url) as client:

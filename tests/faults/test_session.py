@@ -19,7 +19,7 @@ from tests.requirements import require
 from tests.servers import CLIENT, LOSE, SCHEMA, Answer, TestServer, wait_until
 
 SESSION = "matrixdata/transport/session.py"
-SYNCING = "matrixdata/receiving/syncing.py"
+LEADING = "matrixdata/receiving/leading.py"
 SENDER = "matrixdata/publishing/sender.py"
 LIFETIME_MS = 1000
 YEAR = 365 * 86_400 * 1_000_000
@@ -280,7 +280,7 @@ def test_killed_while_the_session_is_renewed_the_next_start_goes_on(brief, name,
 # --- F5: it ends ---------------------------------------------------------------------------------------
 
 RESTS_FOR_EVER = Break(SENDER, "if self._logged_out and not await self._usable():", "if self._logged_out:")
-SYNC_ENDS = Break(SYNCING, "await self._rest(error)", "raise")
+SYNC_ENDS = Break(LEADING, "await self._rest(error)", "raise")
 
 
 @fault("F5", broken=(RESTS_FOR_EVER, SYNC_ENDS))

@@ -12,7 +12,7 @@ import pytest
 
 import matrixdata as md
 from matrixdata.replica.account import Session
-from matrixdata.replica.outbox import OutboxItem
+from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.rows import EventRow, RoomChange, StateRow
 from matrixdata.replica.scan import Span
 from matrixdata.replica.store import Store

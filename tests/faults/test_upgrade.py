@@ -110,7 +110,7 @@ def test_a_tombstone_that_names_no_room_changes_nothing(server, name, content):
 @fault(
     "F21",
     broken=(
-        Break("matrixdata/client.py", " if self._loop.failing is None else ()", ""),
+        Break("matrixdata/client/composition.py", " if self.loop.failing is None else ()", ""),
         Break(STANDING, "            self._asked.clear()  #", "            pass  #"),
     ),
 )

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 import matrixdata as md
-from matrixdata.replica.outbox import OutboxItem
+from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.rows import EventRow, RoomChange
 from matrixdata.replica.scan import Span
 from matrixdata.replica.store import Store

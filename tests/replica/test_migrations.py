@@ -15,7 +15,7 @@ import pytest
 
 from matrixdata.replica.account import Cursor
 from matrixdata.replica.migrating import migrate, statements, steps
-from matrixdata.replica.outbox import OutboxItem
+from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.rows import EventRow, RoomChange, StateRow
 from matrixdata.replica.scan import Span
 from matrixdata.replica.store import Store

@@ -1,45 +1,30 @@
-"""AsyncClient: one account on one homeserver. The composition root, the only file that chooses adapters."""
+"""AsyncClient: what a user does with one account, and its life. It checks and delegates."""
 
 from __future__ import annotations
 
 import logging
 import os
-import random
-import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import anyio
 import anyio.abc
 
+from matrixdata.client.composition import Composition, Environment
 from matrixdata.collection import (
     AsyncCollection,
     AsyncInvite,
     AsyncOutbox,
     CollectionInfo,
-    Directory,
-    Services,
     checked_creation,
 )
 from matrixdata.collection.status import Status, client_html, measured, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.protocol import requests
-from matrixdata.publishing import Acceptance, Readback, Receipts, Sender, review
-from matrixdata.receiving import (
-    Backfill,
-    Feed,
-    Freshness,
-    Intake,
-    Rollback,
-    Standings,
-    SyncLoop,
-    choose_source,
-)
+from matrixdata.receiving import Feed
 from matrixdata.transport.caller import Caller
 
 if TYPE_CHECKING:
@@ -53,29 +38,6 @@ if TYPE_CHECKING:
     from matrixdata.transport.session import SessionTransport
 
 log = logging.getLogger("matrixdata")
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
-def _new_id() -> str:
-    return secrets.token_urlsafe(16)
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What a client takes from the world besides its server and its disk; tests pass their own.
-
-    Attributes:
-        clock: microseconds since 1970 UTC.
-        new_id: fresh ids of at least 128 random bits, safe in URLs.
-        chance: numbers in [0, 1), for jitter.
-    """
-
-    clock: Callable[[], int] = _now
-    new_id: Callable[[], str] = _new_id
-    chance: Callable[[], float] = random.random
 
 
 class Leaving(AbstractAsyncContextManager[None], Protocol):
@@ -166,8 +128,7 @@ class AsyncClient:
         # A scope of its own: cancelling the task group would cancel the body of the user's with block too.
         with self._work:
             async with anyio.create_task_group() as tasks:
-                held = self._services.acceptance.held
-                for work in (self._sender.run, self._loop.run, self._backfill.run, held.run):
+                for work in self._works:
                     tasks.start_soon(self._guarded, work)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -196,71 +157,21 @@ class AsyncClient:
             await self._closing.wait()
 
     def _compose(self) -> None:
-        store, world, user_id = self._store, self._environment, self._session.user_id
-        receipts = Receipts()
-        store.outbox.on_change.append(receipts.update)
-        store.rooms.on_commit.append(self._feed.wake)
-        intake = Intake(store.rooms, store.outbox, user_id=user_id, footprint=store.footprint)
-        standing = Standings(
-            self._caller,
-            store.rooms,
-            intake,
-            user_id=user_id,
-            followed=lambda: self._loop.live if self._loop.failing is None else (),
-            clock=world.clock,
-        )
-        self._readback = Readback(self._caller, store.rooms, who=lambda: self._session, clock=world.clock)
-        self._sender = Sender(
-            self._caller,
-            store.outbox,
-            receipts,
-            store.send_lease,
-            readback=self._readback,
-            barred=standing.barred,
-            usable=self._transport.usable,
-            clock=world.clock,
-            chance=world.chance,
-        )
-        self._backfill = Backfill(self._caller, store.rooms, intake)
-        self._loop = SyncLoop(
-            store.rooms,
-            store.sharing,
-            intake,
-            store.sync_lease,
-            rollback=Rollback(
-                self._caller, store.rooms, intake, store.outbox, user_id=user_id, new_id=world.new_id
-            ),
-            choose_source=partial(choose_source, self._caller, store.rooms),
-            usable=self._transport.usable,
-            chance=world.chance,
-            clock=world.clock,
-            on_change=self._feed.wake,
-            on_gap=self._backfill.ask,
-            on_foreign=self._heard,
-        )
-        self._services = Services(
-            user_id=user_id,
-            homeserver=self._session.homeserver,
+        parts = Composition(
+            self._store,
+            self._transport,
+            self._environment,
             caller=self._caller,
-            account=store.account,
-            outbox=store.outbox,
-            jobs=store.jobs,
-            rooms=store.rooms,
-            intake=intake,
-            acceptance=Acceptance(
-                store.outbox, receipts, store.quota, user_id=user_id, clock=world.clock, new_id=world.new_id
-            ),
-            receipts=receipts,
-            sender=self._sender,
-            freshness=Freshness(self._caller, store.rooms, self._loop, self._backfill, self._feed),
             feed=self._feed,
-            standing=standing,
-            clock=world.clock,
-            new_id=world.new_id,
             check=self._check,
-            quota=store.quota,
         )
-        self._directory = Directory(self._services)
+        self._loop, self._services, self._directory = parts.loop, parts.services, parts.directory
+        self._works = (
+            parts.sender.run,
+            parts.loop.run,
+            parts.backfill.run,
+            parts.services.acceptance.held.run,
+        )
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
@@ -269,12 +180,6 @@ class AsyncClient:
             )
         if self._closed or self._tasks is None:
             raise ClientClosed("this client is closed; call matrixdata.connect() again")
-
-    async def _heard(self) -> None:
-        """Another process on this store may have committed something."""
-        await self._services.intake.refresh()
-        if self._store.rooms.attending:
-            await review(self._services.receipts, self._readback.arrived)
 
     # -- what it is -------------------------------------------------------------------------------------
     @property

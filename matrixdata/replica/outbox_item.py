@@ -1,0 +1,59 @@
+"""What the outbox holds, and what removes it from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxItem:
+    """One accepted write.
+
+    Attributes:
+        id: its place in the order of acceptance; 0 before it is stored.
+        content: the exact bytes of the event's content, the same on every attempt.
+        value: the record as JSON text.
+        time: the record's time, microseconds since 1970 UTC.
+        accepted_at: when publish accepted it, microseconds since 1970 UTC.
+        state: "queued", "sent" (acknowledged, not yet seen in the replica) or "stuck"; listeners also meet
+            "synced", when the replica holds the event and the item leaves the outbox, and "cancelled".
+        reason: why it is not sent: the server's errcode, or one of `model.delivery`.
+        attempts: how many attempts may have reached the server, the one under way among them; 0 means that it
+            is surely not there.
+        first_attempt, last_attempt, next_attempt: microseconds since 1970 UTC by the local clock, for people:
+            nothing is decided by them.
+        after_event: our newest event in the room when it was first attempted, None if there was none.
+    """
+
+    room_id: str
+    uid: str
+    txn_id: str
+    type: str
+    content: bytes
+    value: bytes
+    time: int
+    accepted_at: int
+    id: int = 0
+    state: str = "queued"
+    event_id: str | None = None
+    reason: str | None = None
+    attempts: int = 0
+    first_attempt: int | None = None
+    last_attempt: int | None = None
+    next_attempt: int | None = None
+    after_event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """An event of ours seen in the replica, sent from here or from another device.
+
+    Attributes:
+        value: the record as JSON text; None where there is none.
+    """
+
+    event_id: str
+    room_id: str
+    uid: str | None
+    txn_id: str | None
+    value: bytes | None
