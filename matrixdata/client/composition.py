@@ -137,6 +137,7 @@ class Composition:
 
     async def _heard(self) -> None:
         """Another process on this store may have committed something."""
+        self.services.standing.forget()
         await self.services.intake.refresh()
         if self._rooms.attending:
             await review(self.services.receipts, self._readback.arrived)

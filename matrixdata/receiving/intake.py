@@ -53,6 +53,7 @@ class Intake:
         self._footprint = footprint
         self._rules: dict[str, Rules] = {}
         self._stale: set[str] = set()
+        self._unscrubbed: str | None = None
         self.home = user_id.partition(":")[2]
         """The name of our own server."""
         self.on_foreign: list[Callable[[str], None]] = []
@@ -139,6 +140,10 @@ class Intake:
         await self._outbox.settle(echoes)
         await self._scrub(await self._rooms.unscrubbed())
 
+    async def scrub(self) -> None:
+        """What was redacted and still stands in a log leaves the files, if nobody reads any more."""
+        await self._scrub(self._unscrubbed)
+
     async def _change(self, update: RoomUpdate) -> RoomChange:
         timeline_state = state_rows(update.timeline)
         beside = state_rows(update.state)
@@ -201,9 +206,9 @@ class Intake:
         await self._scrub(applied.unscrubbed)
 
     async def _scrub(self, upto: str | None) -> None:
-        """What was redacted leaves the files for good. While somebody reads it waits for the next response."""
-        if upto is not None and await self._outbox.scrub():
-            await self._rooms.scrub(upto)
+        """What was redacted leaves the files for good. While somebody reads that has to wait."""
+        done = upto is None or (await self._outbox.scrub() and await self._rooms.scrub(upto))
+        self._unscrubbed = None if done else upto
 
 
 async def _rows(events: Sequence[Event], rules: Rules) -> tuple[EventRow, ...]:

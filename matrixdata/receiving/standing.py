@@ -81,17 +81,22 @@ class Standings:
         self._clock = clock
         self._known: dict[str, tuple[int, Standing]] = {}
         self._asked: set[str] = set()
-        rooms.on_commit.append(self._known.clear)
+        rooms.on_commit.append(self.forget)
         caller.on_recovery.append(self._asked.clear)
 
     async def of(self, room_id: str) -> Standing:
         """What the replica says now."""
-        read_at, standing = self._known.get(room_id, (0, None))
+        known = self._known  # what is read while something is committed is noted where nobody looks any more
+        read_at, standing = known.get(room_id, (0, None))
         now = self._clock()
         if standing is None or abs(now - read_at) > _BELIEVED:
             standing = await self._read(room_id)
-            self._known[room_id] = (now, standing)
+            known[room_id] = (now, standing)
         return standing
+
+    def forget(self) -> None:
+        """Something was committed: what was read before is not believed any more."""
+        self._known = {}
 
     async def check(self, room_id: str) -> None:
         """Raise why nothing more will come from a room.

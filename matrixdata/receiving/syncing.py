@@ -70,6 +70,7 @@ class SyncLoop:
     ) -> None:
         self._rooms = rooms
         self._sharing = sharing
+        self._intake = intake
         self._lease = lease
         self._rollback = rollback
         self._clock = clock
@@ -247,11 +248,13 @@ class SyncLoop:
             if looks % _PULSE == 0 and not self._lease.beat():
                 leading.cancel()
                 return
-            if self._sharing.news():
-                try:
+            try:
+                if self._sharing.news():
                     await self._hear_wishes()
-                except MatrixDataError as error:  # the disk: the loop beside meets it too, and says so
-                    log.info("could not read what other processes want: %s", error)
+                if looks % _PULSE == 0:
+                    await self._intake.scrub()
+            except MatrixDataError as error:  # the disk: the loop beside meets it too, and says so
+                log.info("could not hear other processes, or empty a log: %s", error)
             await anyio.sleep(_LOOK)
 
     async def _hear_wishes(self) -> None:

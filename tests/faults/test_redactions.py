@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -13,9 +15,10 @@ from tests.servers import Answer, wait_until
 CANARY = "canary-5f2c"
 NOT_SCRUBBED = Break(
     "matrixdata/receiving/intake.py",
-    "if upto is not None and await self._outbox.scrub():",
-    "if False:",
+    "upto is None or (await self._outbox.scrub() and await self._rooms.scrub(upto))",
+    "True",
 )
+NOT_TRIED_AGAIN = Break("matrixdata/receiving/syncing.py", "await self._intake.scrub()", "pass")
 NOT_AWAITED = Break("matrixdata/replica/inserting.py", "    redact_awaited(c, room, key)\n", "")
 STATE_KEPT = Break(
     "matrixdata/replica/redaction.py", "    redact_state(c, room, event_id)\n    found", "    found"
@@ -59,6 +62,22 @@ def test_a_record_redacted_after_it_was_read_leaves_every_file_of_sender_and_rea
         wait_until(lambda each=client: traces(place / each) == [])
         found = states(collection)
         assert (found[receipt.event_id], found[kept.event_id]) == (("redacted", True), ("valid", False))
+
+
+@fault("F22", broken=NOT_TRIED_AGAIN)
+def test_what_a_reader_kept_in_the_files_leaves_them_as_soon_as_nobody_reads(server, place):
+    name = server.name("bob")
+    client = server.connect(name)
+    notes = client.create_collection("notes", encrypted=False)
+    receipt = notes.publish({"note": CANARY * 40}, wait="synced")
+    assert notes.query().count() == 1
+    with closing(sqlite3.connect(place / name / "replica.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        server.raw(name).redact(notes.room_id, receipt.event_id)
+        wait_until(lambda: notes.query().count() == 0)
+        assert traces(place / name)
+    wait_until(lambda: traces(place / name) == [])
 
 
 @fault("F22", broken=NOT_AWAITED)
