@@ -6,6 +6,8 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# matrix-js-sdk, a peer in the tests of interoperability; without npm they skip by name.
+PEER := tests/interop/node
 PYTHON ?=
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -19,7 +21,7 @@ help: ## list these commands
 demo: $(VENV)/.ready ## see it work: a private server on this machine, a collection, a query
 	@$(VENV)/bin/matrixdata demo $(ARGS)
 
-test: $(VENV)/.ready-dev ## run every test; what cannot run here is skipped by name
+test: $(VENV)/.ready-dev $(PEER)/node_modules/.ready ## run every test; what cannot run here is skipped by name
 	@if [ -n "$(ARGS)" ]; then $(PY) -m pytest $(ARGS); else \
 		$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone" && $(PY) -m pytest -m alone; fi
 
@@ -45,7 +47,7 @@ cassettes: $(VENV)/.ready-dev ## record tests/cassettes anew, from a real server
 	@$(PY) -m pytest -q tests/protocol/test_cassettes.py
 
 clean: ## remove the environment, caches and builds
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist $(PEER)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environment -------------------------------------------------------------------------------
@@ -84,6 +86,12 @@ $(VENV)/.ready: pyproject.toml
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "Adding the developers' tools to $(VENV)"
 	@$(call install,--group dev)
+	@touch $@
+
+$(PEER)/node_modules/.ready: $(PEER)/package-lock.json
+	@mkdir -p $(@D)
+	@if command -v npm >/dev/null; then \
+		cd $(PEER) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null; fi
 	@touch $@
 
 # $(call install,what): the same arguments for both installers; they print only what went wrong.

@@ -33,6 +33,10 @@ def _node() -> bool:
     return version.startswith("v") and int(version[1:].split(".")[0]) >= 18
 
 
+def _js_sdk() -> bool:
+    return _node() and (ROOT / "tests/interop/node/node_modules/matrix-js-sdk").is_dir()
+
+
 def _chromium() -> bool:
     return any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
 
@@ -53,6 +57,8 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "server": (lambda: _installed("synapse"), "the real Synapse: pip install 'matrixdata[server]'"),
     "kernel": (lambda: _installed("ipykernel"), "a Jupyter kernel: pip install 'matrixdata[notebook]'"),
     "node": (_node, "Node.js 18 or newer on PATH: apt install nodejs"),
+    "js-sdk": (_js_sdk, "matrix-js-sdk: npm ci in tests/interop/node"),
+    "nio": (lambda: _installed("nio"), "matrix-nio: pip install 'matrix-nio[e2e]'"),
     "chromium": (_chromium, "Chromium on PATH: apt install chromium"),
     "root": (lambda: os.geteuid() == 0, "to run as root (network namespaces, full disks): use a container"),
     "small-disk": (_small_disk, "to mount a small tmpfs: as root, in a container that may"),
