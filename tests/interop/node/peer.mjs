@@ -115,6 +115,7 @@ const commands = {
     },
     async recover({ recovery_key }) {
         storageKey = [null, decodeRecoveryKey(recovery_key)];
+        await crypto().userHasCrossSigningKeys(client.getUserId(), true); // or there is no identity to compare with
         await crypto().bootstrapCrossSigning({});
         await crypto().loadSessionBackupPrivateKeyFromSecretStorage();
         await crypto().checkKeyBackupAndEnable();
