@@ -107,17 +107,19 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a sync response changed.
+    """What a sync response, or the answer to a request, changed.
 
     Attributes:
         sessions: those for which there is now a key, a better key, or a word on why there is none.
         users: whose devices or identity may have changed, so that what was untrusted may no longer be, or was not.
         waiting: to-device events for others than the engine are now in the inbox.
+        problem: a sentence for the user on what only they can mend, such as a store that runs on two machines.
     """
 
     sessions: frozenset[Session] = frozenset()
     users: frozenset[str] = frozenset()
     waiting: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

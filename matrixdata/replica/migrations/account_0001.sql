@@ -101,9 +101,13 @@ CREATE TABLE olm_account (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
     user_id      TEXT NOT NULL,
     device_id    TEXT NOT NULL,
+    curve25519   TEXT NOT NULL,
+    ed25519      TEXT NOT NULL,
     pickle       TEXT NOT NULL,
     published    INTEGER NOT NULL DEFAULT 0,  -- 1: the server has the device keys
+    on_server    INTEGER NOT NULL DEFAULT 0,  -- unclaimed one-time keys there, as it last said
     fallback_at  INTEGER,                     -- when the fallback key was made, microseconds since 1970 UTC
+    fallback_used INTEGER NOT NULL DEFAULT 0, -- 1: the server has given it to somebody
     token        TEXT                         -- where the to-device stream goes on
 ) STRICT;
 
@@ -114,11 +118,12 @@ CREATE TABLE device (
     curve25519  TEXT NOT NULL,
     ed25519     TEXT NOT NULL,
     keys        BLOB NOT NULL,               -- the signed device keys, JSON
-    deleted     INTEGER NOT NULL DEFAULT 0,  -- 1: no longer listed; kept, as its keys must not come back changed
+    deleted     INTEGER NOT NULL DEFAULT 0,  -- 1: not listed (any more); kept, as its keys must not come back changed
     blocked     INTEGER NOT NULL DEFAULT 0,  -- 1: we refuse it keys
-    PRIMARY KEY (user_id, device_id)
+    PRIMARY KEY (user_id, device_id, ed25519)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX device_key ON device (curve25519);
+CREATE UNIQUE INDEX device_key ON device (curve25519);
+CREATE UNIQUE INDEX device_listed ON device (user_id, device_id) WHERE NOT deleted;
 
 -- The cross-signing keys of users, pinned at first sight.
 CREATE TABLE identity (
@@ -135,7 +140,8 @@ CREATE TABLE identity (
 CREATE TABLE tracked (
     user_id  TEXT PRIMARY KEY,
     stale    INTEGER NOT NULL DEFAULT 1,     -- > 0: to be asked for
-    asked_at INTEGER                         -- when it was last answered, microseconds since 1970 UTC
+    failures INTEGER NOT NULL DEFAULT 0,     -- how often in a row their server did not answer
+    not_before INTEGER NOT NULL DEFAULT 0    -- then not asked again before, microseconds since 1970 UTC
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE olm_session (
@@ -147,13 +153,18 @@ CREATE TABLE olm_session (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX olm_session_key ON olm_session (sender_key, used_at);
 
+-- Devices for which the server had no one-time key: not claimed again before.
+CREATE TABLE unclaimable (
+    curve25519  TEXT PRIMARY KEY,
+    until       INTEGER NOT NULL             -- microseconds since 1970 UTC
+) STRICT, WITHOUT ROWID;
+
 -- Devices with whom a session was found broken: a new one is made at most once an hour.
 CREATE TABLE unwedging (
     sender_key  TEXT PRIMARY KEY,
-    at          INTEGER NOT NULL,
     user_id     TEXT NOT NULL,
-    device_id   TEXT NOT NULL,
-    pending     INTEGER NOT NULL             -- 1: still to be made
+    at          INTEGER NOT NULL,            -- when it was found broken, microseconds since 1970 UTC
+    pending     INTEGER NOT NULL             -- 1: a new one is still to be asked for
 ) STRICT, WITHOUT ROWID;
 
 -- Digests of to-device messages that were decrypted: one that the server repeats must not look like a broken session.
@@ -161,6 +172,7 @@ CREATE TABLE olm_seen (
     digest  BLOB PRIMARY KEY,
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX olm_seen_at ON olm_seen (at);
 
 -- Requests to be sent, exactly as they are, until they are answered.
 CREATE TABLE outgoing (

@@ -1,0 +1,115 @@
+"""The verbs of the engine: each a function over one transaction of account.db, which its caller commits.
+
+Thin: what a verb does stands in the module that it names.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from matrixdata.encryption import device_answers, device_keys, device_lists, olm, outgoing, to_device
+from matrixdata.encryption.port import Received
+from matrixdata.encryption.transaction import Transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping
+
+    from matrixdata.encryption.port import Outgoing, SyncChanges
+    from matrixdata.encryption.transaction import Me
+    from matrixdata.model.json import JSON
+
+log = logging.getLogger("matrixdata.encryption")
+
+
+class Engine:
+    """End-to-end encryption for one device. Keeps nothing in memory that a crash could lose or another process doubles.
+
+    Every verb takes the connection of an open transaction first. Whoever opened it commits before anything that the
+    verb returned leaves this machine. Answers are parsed JSON; a request that is not stored (any more) is no mistake,
+    as another process may have had its answer first.
+    """
+
+    def __init__(self, me: Me) -> None:
+        self.me = me
+
+    # -- coming and going -------------------------------------------------------------------------------
+    def open(self, c: sqlite3.Connection) -> None:
+        """Be ready: make this device's keys if there are none. To be called once before the other verbs."""
+        tx = self._tx(c)
+        device_keys.open_account(tx)
+        device_lists.track(tx, [self.me.user_id])
+
+    def token(self, c: sqlite3.Connection) -> str | None:
+        """Where the to-device stream goes on."""
+        return to_device.token(self._tx(c))
+
+    def receive(self, c: sqlite3.Connection, changes: SyncChanges) -> Received:
+        """Take what a sync response says."""
+        return to_device.receive(self._tx(c), changes)
+
+    def outgoing(self, c: sqlite3.Connection) -> tuple[Outgoing, ...]:
+        """All that is to be sent now, in order: what waits for its answer, and what has become due."""
+        tx = self._tx(c)
+        device_keys.upload(tx)
+        device_lists.ask(tx)
+        olm.unwedge(tx)
+        return outgoing.pending(tx)
+
+    def answered(self, c: sqlite3.Connection, request_id: str, response: Mapping[str, JSON]) -> Received:
+        """The server answered a request with 200 and this."""
+        tx = self._tx(c)
+        request = outgoing.stored(tx, request_id)
+        if request is None:
+            return Received()
+        outgoing.done(tx, request_id)
+        match request.request.kind:
+            case "upload":
+                return device_keys.uploaded(tx, request, response)
+            case "query":
+                return device_answers.answered(tx, request, response)
+            case "claim":
+                olm.claimed(tx, request, response)
+            case "signatures":
+                device_lists.mark_stale(tx, [self.me.user_id])
+            case "to_device":
+                pass
+        return Received()
+
+    def refused(self, c: sqlite3.Connection, request_id: str, reason: str) -> Received:
+        """The server will not take a request, however often it is sent (4xx; not 401, 429 and their like).
+
+        Args:
+            c: the connection of an open transaction.
+            request_id: of the request.
+            reason: the server's errcode and words; for the log.
+        """
+        tx = self._tx(c)
+        request = outgoing.stored(tx, request_id)
+        if request is None:
+            return Received()
+        outgoing.done(tx, request_id)
+        log.warning("the server refused a request of kind %s: %.200s", request.request.kind, reason)
+        match request.request.kind:
+            case "upload":
+                return device_keys.refused(tx)
+            case "query":
+                device_answers.refused(tx, request)
+            case "claim":
+                olm.refused(tx, request)
+            case "to_device" | "signatures":
+                pass
+        return Received()
+
+    # -- who is there -----------------------------------------------------------------------------------
+    def track(self, c: sqlite3.Connection, users: Iterable[str]) -> None:
+        """Keep the devices of these users up to date."""
+        device_lists.track(self._tx(c), users)
+
+    def mark_stale(self, c: sqlite3.Connection, users: Iterable[str] | None = None) -> None:
+        """The devices of these users (None: of everybody) may have changed unseen, as while nobody synced."""
+        device_lists.mark_stale(self._tx(c), users)
+
+    def _tx(self, c: sqlite3.Connection) -> Transaction:
+        return Transaction(c, self.me)
