@@ -15,6 +15,7 @@ from matrixdata.collection.query_spec import QuerySpec
 from matrixdata.errors import Incomplete, IncompleteWarning
 from matrixdata.model import Completeness, Position, Record
 from matrixdata.model.expression import matches
+from matrixdata.model.member import split_key
 from matrixdata.model.ordering import sort_key
 from matrixdata.receiving.records import moment, pending_record
 from matrixdata.replica.filter_sql import compile_sqlite
@@ -278,14 +279,16 @@ class AsyncQuery:
                         waiting.pop(uid, None)
                         if uid in shown:
                             continue
+                    event, index = split_key(event_id)
                     record = Record(
                         msgspec.json.decode(value),
-                        event_id,
+                        event,
                         sender,
                         moment(time),
                         Position(change, replica),
                         uid,
                         edited=bool(edited),
+                        index=index,
                     )
                     while late and (
                         late[0].time > record.time if newest_first else late[0].time < record.time

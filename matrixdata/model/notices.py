@@ -83,10 +83,12 @@ class Redacted:
     Attributes:
         event_id: the event that carried the record.
         position: the change that removed it.
+        index: the record's place among those of that event; None when all that the event carried is gone.
     """
 
     event_id: str
     position: Position
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

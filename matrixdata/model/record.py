@@ -49,6 +49,7 @@ class Record:
         uid: the id its sender gave it; readers count one row per (sender, uid).
         row_state: VALID or PENDING here; other states are listed by `invalid()` and `history()`.
         edited: its sender replaced the value since by an edit; `event_id` stays that of the event that brought it.
+        index: its place among the records of that event, from 0; None for an event that is one record.
     """
 
     value: JSON
@@ -59,6 +60,7 @@ class Record:
     uid: str
     row_state: RowState = RowState.VALID
     edited: bool = False
+    index: int | None = None
 
     def __repr__(self) -> str:
         return (
@@ -86,6 +88,7 @@ class InvalidRecord:
     Attributes:
         content: the event's content as it arrived, possibly malformed; hostile until shown otherwise.
         problems: every reason, each with a JSON Pointer into the record's value.
+        index: its place among the records of that event, whose others may be valid; None for a whole event.
         time: the event's time as its server stated it; aware, UTC.
     """
 
@@ -94,6 +97,7 @@ class InvalidRecord:
     time: datetime
     content: JSON
     problems: tuple[Problem, ...] = field(default=())
+    index: int | None = None
 
     def __repr__(self) -> str:
         return (

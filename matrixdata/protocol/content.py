@@ -127,7 +127,7 @@ def pack_record(
         RecordInvalid: with the reasons why the value, or the uid, cannot be carried.
         TooLarge: where the list of numbers alone would not fit; otherwise use `canonical.check_size`.
     """
-    _refuse(_name_problem("uid", uid), _hash_problem("schema", schema_hash), _text_problem("body", body))
+    _refuse(name_problem("uid", uid), hash_problem("schema", schema_hash), _text_problem("body", body))
     encoded, numbers = encode(to_record(value))
     content: JSONObject = {"v": VERSION, "uid": uid, "value": encoded}
     if numbers:
@@ -148,9 +148,9 @@ def unpack_record(content: object) -> RecordContent:
         WireError: with pointers into the content: the rule "version" where `v` is not 1, or every other
             reason.
     """
-    members = _opened(content)
+    members = opened(content)
     uid, schema = members.get("uid"), members.get("schema")
-    problems = _found(_name_problem("uid", uid), _hash_problem("schema", schema))
+    problems = found_problems(name_problem("uid", uid), hash_problem("schema", schema))
     value = members.get("value")
     if not isinstance(value, dict):
         problems.append(Problem("/value", "type", "a record is a JSON object", shown(value)))
@@ -187,8 +187,8 @@ def parse_collection(content: object) -> CollectionState:
         WireError: with pointers into the content, as `unpack_record`. The room then has no collection
             state: no time field, no schema in force.
     """
-    members = _opened(content)
-    problems = _found(*_collection_problems(members))
+    members = opened(content)
+    problems = found_problems(*_collection_problems(members))
     if problems:
         raise WireError(problems)
     time, schema = members.get("time"), members.get("schema")
@@ -207,7 +207,7 @@ def pack_schema(state: SchemaState) -> JSONObject:
     Raises:
         RecordInvalid: with the members that are out of bounds.
     """
-    _refuse(_name_problem("version", state.version), _text_problem("schema", state.schema))
+    _refuse(name_problem("version", state.version), _text_problem("schema", state.schema))
     content: JSONObject = {
         "v": VERSION,
         "schema": state.schema,
@@ -225,15 +225,15 @@ def parse_schema(state_key: str, content: object) -> SchemaState:
         WireError: with pointers into the content; with the rule "hash" where the text does not have the
             hash that the event states.
     """
-    members = _opened(content)
-    problems = _found(_name_problem("version", state_key), *_schema_problems(members))
+    members = opened(content)
+    problems = found_problems(name_problem("version", state_key), *_schema_problems(members))
     if problems:
         raise WireError(problems)
     compatibility = cast("Compatibility", members.get("compatibility", "none"))
     return SchemaState(state_key, cast("str", members["schema"]), compatibility)
 
 
-def _opened(content: object) -> dict[str, object]:
+def opened(content: object) -> dict[str, object]:
     """The members of a content of our version."""
     if not isinstance(content, dict):
         raise WireError([Problem("", "type", "the content is not an object", shown(content))])
@@ -245,8 +245,8 @@ def _opened(content: object) -> dict[str, object]:
 
 
 def _collection_problems(members: dict[str, object] | JSONObject) -> Iterable[Problem | None]:
-    yield _name_problem("name", members.get("name"))
-    yield _name_problem("uid", members.get("uid"))
+    yield name_problem("name", members.get("name"))
+    yield name_problem("uid", members.get("uid"))
     time, schema, required = members.get("time"), members.get("schema"), members.get("require_schema", False)
     if isinstance(time, dict):
         pointer = time.get("pointer")
@@ -256,8 +256,8 @@ def _collection_problems(members: dict[str, object] | JSONObject) -> Iterable[Pr
     elif time is not None:
         yield Problem("/time", "type", "must be an object", shown(time))
     if isinstance(schema, dict):
-        yield _name_problem("schema/version", schema.get("version"))
-        yield _hash_problem("schema/hash", schema.get("hash"), required=True)
+        yield name_problem("schema/version", schema.get("version"))
+        yield hash_problem("schema/hash", schema.get("hash"), required=True)
     elif schema is not None:
         yield Problem("/schema", "type", "must be an object", shown(schema))
     if not isinstance(required, bool):
@@ -273,13 +273,15 @@ def _schema_problems(members: dict[str, object] | JSONObject) -> Iterable[Proble
         yield Problem("/hash", "hash", "is not the hash of this schema's text", shown(stated))
 
 
-def _name_problem(member: str, name: object) -> Problem | None:
-    if isinstance(name, str) and is_text(name) and 1 <= len(name.encode()) <= MAX_UID_BYTES:
+def name_problem(member: str, name: object, *, most: int = MAX_UID_BYTES) -> Problem | None:
+    """Why something is no name of at most so many bytes; None when it is one."""
+    if isinstance(name, str) and is_text(name) and 1 <= len(name.encode()) <= most:
         return None
-    return Problem(f"/{member}", "name", f"must be text of 1 to {MAX_UID_BYTES} bytes in UTF-8", shown(name))
+    return Problem(f"/{member}", "name", f"must be text of 1 to {most} bytes in UTF-8", shown(name))
 
 
-def _hash_problem(member: str, stated: object, *, required: bool = False) -> Problem | None:
+def hash_problem(member: str, stated: object, *, required: bool = False) -> Problem | None:
+    """Why something is no content hash; None when it is one, or absent and not required."""
     if (stated is None and not required) or (isinstance(stated, str) and _HASH.fullmatch(stated)):
         return None
     return Problem(f"/{member}", "hash", "must be sha256: and 64 lower-case hex digits", shown(stated))
@@ -297,11 +299,12 @@ def _choice_problem(member: str, chosen: object, choices: tuple[str, ...]) -> Pr
     return Problem(f"/{member}", "enum", f"must be one of {', '.join(choices)}", shown(chosen))
 
 
-def _found(*problems: Problem | None) -> list[Problem]:
+def found_problems(*problems: Problem | None) -> list[Problem]:
+    """Those that there are."""
     return [problem for problem in problems if problem is not None]
 
 
 def _refuse(*problems: Problem | None) -> None:
-    found = _found(*problems)
+    found = found_problems(*problems)
     if found:
         raise RecordInvalid(found, subject="event")

@@ -107,7 +107,8 @@ def _fault(wire: _Wire, content: bytes) -> str:
 
 
 def _fits(event_id: str) -> bool:
-    return 0 < len(event_id.encode()) <= _LONGEST_NAME
+    # With a tab and more behind it, an id is the name of a record in a batch (model.member).
+    return 0 < len(event_id.encode()) <= _LONGEST_NAME and event_id.isprintable()
 
 
 def _cut(name: str) -> str:

@@ -12,6 +12,8 @@ from matrixdata.protocol.content import COLLECTION, RECORD, SCHEMA, unpack_recor
 from matrixdata.protocol.edits import edited_event, new_content
 from matrixdata.protocol.numbers import WireError
 from matrixdata.protocol.sync import MalformedResponse, decode
+from matrixdata.receiving.batches import KINDS, batch_row, member_again
+from matrixdata.receiving.judging import invalid_row as _invalid
 from matrixdata.replica.rows import EventRow, StateRow
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def is_malformed(stored: StoredEvent) -> bool:
 
 def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
     """The row of an event already in the replica, under rules that may have changed since."""
+    if (member := member_again(stored, rules)) is not None:
+        return member
     row = EventRow(
         event_id=stored.event_id,
         type=stored.type,
@@ -102,6 +106,8 @@ def changes_rules(state: Iterable[StateRow]) -> bool:
 
 def _record_row(row: EventRow, rules: Rules) -> EventRow:
     """An edit is judged as the record that it would make; whether it may replace the other, the replica sees."""
+    if row.type in KINDS:
+        return batch_row(row, rules)
     if row.type != RECORD:
         return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
     try:
@@ -125,9 +131,3 @@ def _record_row(row: EventRow, rules: Rules) -> EventRow:
         value=msgspec.json.encode(content.value),
         time=time,
     )
-
-
-def _invalid(row: EventRow, problems: Iterable[Problem]) -> EventRow:
-    listed = [[p.pointer, p.rule, p.message, p.value] for p in problems]
-    encoded = msgspec.json.encode(listed)
-    return replace(row, record=row.edits is None, row_state=RowState.INVALID, problems=encoded)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.model import Invalid, Position, Record, Redacted
+from matrixdata.model.member import event_of, split_key
 from matrixdata.receiving.ending import check_replica
 from matrixdata.receiving.records import invalid_record, moment, stored_record
 from matrixdata.receiving.telling import Telling
@@ -75,12 +76,13 @@ class Reader:
                 replace(self.at, position=position),
                 Record(
                     value=msgspec.json.decode(value),
-                    event_id=event_id,
+                    event_id=event_of(event_id),
                     sender=sender,
                     time=moment(time),
                     position=Position(change, self._sources.replica),
                     uid=uid,
                     edited=bool(edited),
+                    index=split_key(event_id)[1],
                 ),
             )
             for event_id, sender, uid, value, time, change, edited, position in page
@@ -115,7 +117,8 @@ class Reader:
             return None
         position = Position(entry.change, self._sources.replica)
         if entry.kind == "redaction":
-            return Redacted(entry.event.event_id, position) if self._telling is not None else None
+            event_id, index = split_key(entry.event.event_id)
+            return Redacted(event_id, position, index) if self._telling is not None else None
         if entry.event.row_state == "invalid":
             if entry.first or entry.kind in {"revalidated", "edited"}:
                 return None  # it was valid then; when that ended comes later in the feed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.model import InvalidRecord, Position, Problem, Record, RowState
+from matrixdata.model.member import split_key
 
 if TYPE_CHECKING:
     from matrixdata.model import JSON
@@ -35,14 +36,16 @@ def microseconds(when: datetime) -> int:
 
 def stored_record(event: StoredEvent, replica: str, *, change: int | None = None) -> Record:
     """A valid record's row as a Record; `change` is where the feed delivers it, if that is not where it was born."""
+    event_id, index = split_key(event.event_id)
     return Record(
         value=msgspec.json.decode(event.value or b"null"),
-        event_id=event.event_id,
+        event_id=event_id,
         sender=event.sender,
         time=moment(event.time or 0),
         position=Position(event.change if change is None else change, replica),
         uid=event.uid or "",
         edited=event.edited,
+        index=index,
     )
 
 
@@ -68,10 +71,12 @@ def invalid_record(event: StoredEvent) -> InvalidRecord:
         content = (event.content or b"").decode("utf-8", "replace")
     listed: list[list[str]] = msgspec.json.decode(event.problems or b"[]")
     problems = tuple(Problem(*fields) for fields in listed)
+    event_id, index = split_key(event.event_id)
     return InvalidRecord(
-        event_id=event.event_id,
+        event_id=event_id,
         sender=event.sender,
         time=moment(event.origin_time * 1000),
         content=content,
         problems=problems,
+        index=index,
     )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # Whether another event with this (sender, uid) became valid earlier, so that its record was delivered with that one.
 _REPEAT = (
     "e.uid IS NOT NULL AND EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
-    " AND o.sender = e.sender AND o.row_state = e.row_state AND ifnull(o.born, o.change) < ifnull(e.born, e.change))"
+    " AND o.sender = e.sender AND o.record = 1 AND o.row_state = e.row_state"
+    " AND ifnull(o.born, o.change) < ifnull(e.born, e.change))"
 )
 # By a redaction everything is, and an edit by the next; of several changes of other kinds each may matter to somebody.
 _OVERTAKEN = (

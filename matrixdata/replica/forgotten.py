@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.model.member import BEHIND
+from matrixdata.protocol.batch import BATCH
 from matrixdata.replica import timeline
 from matrixdata.replica.rows import LostRecord
 from matrixdata.replica.winners import choose_winner
@@ -25,7 +27,7 @@ def newest(c: sqlite3.Connection, room_id: str) -> str | None:
     """The newest event of a room that the server had when last seen."""
     query = (
         f"SELECT e.event_id FROM event e JOIN room r ON r.id = e.room WHERE r.room_id = ? AND {KEPT}"  # noqa: S608  constants
-        " ORDER BY e.position DESC LIMIT 1"
+        " AND e.item IS NULL ORDER BY e.position DESC LIMIT 1"
     )
     row = c.execute(query, (room_id,)).fetchone()
     return row[0] if row else None
@@ -35,19 +37,21 @@ def after(c: sqlite3.Connection, room_id: str, event_id: str) -> list[str]:
     """The events that stand after one of a room's, the newest first."""
     query = (
         f"SELECT e.event_id FROM event e JOIN event a ON a.room = e.room WHERE a.event_id = ? AND {KEPT}"  # noqa: S608  constants
-        " AND e.room = (SELECT id FROM room WHERE room_id = ?) AND e.position > a.position ORDER BY e.position DESC"
+        " AND e.room = (SELECT id FROM room WHERE room_id = ?) AND e.position > a.position AND e.item IS NULL"
+        " ORDER BY e.position DESC"
     )
     return [row[0] for row in c.execute(query, (event_id, room_id))]
 
 
 def records_of(c: sqlite3.Connection, user_id: str, event_ids: Collection[str]) -> list[LostRecord]:
-    """The valid records of a user among events, in the timeline's order."""
+    """The valid records and whole batches of a user among events, in the timeline's order."""
     query = (
-        "SELECT r.room_id, e.event_id, e.type, e.content, e.uid, e.value, e.time, e.origin_time, e.position"
-        " FROM event e JOIN room r ON r.id = e.room"
-        " WHERE e.event_id = ? AND e.sender = ? AND e.record = 1 AND e.row_state = 'valid' AND e.uid IS NOT NULL"
+        "SELECT r.room_id, e.event_id, e.type, e.content, e.uid, ifnull(e.value, x''),"
+        " ifnull(e.time, e.origin_time * 1000), e.origin_time, e.position FROM event e JOIN room r ON r.id = e.room"
+        " WHERE e.event_id = ? AND e.sender = ? AND (e.record = 1 OR e.type = ?) AND e.row_state = 'valid'"
+        " AND e.uid IS NOT NULL"
     )
-    found = (c.execute(query, (event_id, user_id)).fetchone() for event_id in event_ids)
+    found = (c.execute(query, (event_id, user_id, BATCH)).fetchone() for event_id in event_ids)
     rows = sorted((row for row in found if row), key=lambda row: row[-1])
     return [LostRecord(*row[:-1]) for row in rows]
 
@@ -56,11 +60,12 @@ def forget(c: sqlite3.Connection, room_id: str, event_ids: Sequence[str], state:
     """Note that the server no longer has these events, and make `state` the room's whole current state."""
     room = timeline.room_key(c, room_id)
     for event_id in event_ids:
-        query = "SELECT id, sender, uid FROM event WHERE room = ? AND event_id = ?"
-        found = c.execute(query, (room, event_id)).fetchone()
-        if found is not None:
-            c.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (found[0],))
-            if found[2] is not None:
-                choose_winner(c, room, found[1], found[2])
+        query = "SELECT id, sender, uid FROM event WHERE room = ? AND event_id >= ? AND event_id < ?"
+        keys = (event_id, event_id + BEHIND)  # the event, and the records in it
+        found = c.execute(query, (room, *keys)).fetchall()
+        c.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", [row[:1] for row in found])
+        for _, sender, uid in found:
+            if uid is not None:
+                choose_winner(c, room, sender, uid)
     c.execute("DELETE FROM state WHERE room = ?", (room,))
     timeline.set_state(c, room, state)

@@ -5,24 +5,27 @@ Many at once: a history of a million events passes here, so each statement serve
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from matrixdata.replica.edits import settle_arrivals
 from matrixdata.replica.redaction import mark_unscrubbed, redact, redact_awaited
+from matrixdata.replica.retraction import retract, retract_awaited
 from matrixdata.replica.winners import choose_winner
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matrixdata.replica.rows import EventRow
 
 _INSERT = """
     INSERT INTO event (id, room, position, event_id, type, state_key, sender, origin_time, content, record,
-                       row_state, problems, uid, schema, value, time, edits, change, born)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       row_state, problems, uid, schema, value, time, edits, item, change, born)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_CHANGE = "INSERT INTO change (id, room, event, kind, opened) VALUES (?, ?, ?, ?, ?)"
+_AT_ONCE = 1000
 
 
 def insert(
@@ -38,19 +41,32 @@ def insert(
         return
     change = _next_change(c)
     key: int = c.execute("SELECT ifnull(max(id), 0) + 1 FROM event").fetchone()[0]
-    c.executemany(_INSERT_CHANGE, [(change + n, room, key + n, kind, opened) for n in range(len(placed))])
-    c.executemany(
-        _INSERT,
-        [_values(room, key + n, position, row, change + n) for n, (position, row) in enumerate(placed)],
-    )
+    apart = enumerate(_apart(placed))
+    while rows := list(islice(apart, _AT_ONCE)):
+        c.executemany(_INSERT_CHANGE, [(change + n, room, key + n, kind, opened) for n, _ in rows])
+        c.executemany(
+            _INSERT, [_values(room, key + n, position, row, change + n) for n, (position, row) in rows]
+        )
     _choose_winners(c, room, key)
     for _, row in placed:
         if row.redacts:
             redact(c, room, row.redacts)
+        if row.retracts:
+            retract(c, room, row.retracts, by=row.sender)
     redact_awaited(c, room, key)
+    retract_awaited(c, room, [row.event_id for _, row in placed if row.parts])
     settle_arrivals(c, room, key, [row.edits for _, row in placed if row.edits])
     if any(row.row_state == "redacted" for _, row in placed):
         mark_unscrubbed(c)
+
+
+def _apart(placed: Sequence[tuple[int, EventRow]]) -> Iterator[tuple[int, EventRow]]:
+    """The rows to store: of a batch its own, and behind it that of each record, at the positions that follow."""
+    for position, row in placed:
+        if row.parts is None:
+            yield position, row
+        else:
+            yield from enumerate(row.parts(), position)
 
 
 def _next_change(c: sqlite3.Connection) -> int:
@@ -63,7 +79,7 @@ def _values(room: int, key: int, position: int, row: EventRow, change: int) -> t
     return (
         *(key, room, position, row.event_id, row.type, row.state_key, row.sender, row.origin_time),
         *(row.content, row.record, row.row_state, row.problems, row.uid, row.schema, row.value, row.time),
-        row.edits,
+        *(row.edits, row.item),
         *(change, change if row.row_state == "valid" else None),
     )
 
@@ -71,8 +87,9 @@ def _values(room: int, key: int, position: int, row: EventRow, change: int) -> t
 def _choose_winners(c: sqlite3.Connection, room: int, first: int) -> None:
     """Where the new rows bring a (sender, uid) that others have too, choose among them."""
     shared = c.execute(
-        "SELECT DISTINCT e.sender, e.uid FROM event e WHERE e.id >= ? AND e.uid IS NOT NULL AND EXISTS"
-        " (SELECT 1 FROM event o WHERE o.room = ? AND o.uid = e.uid AND o.sender = e.sender AND o.id <> e.id)",
+        "SELECT DISTINCT e.sender, e.uid FROM event e WHERE e.id >= ? AND e.record = 1 AND e.uid IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM event o WHERE o.room = ? AND o.uid = e.uid AND o.sender = e.sender"
+        " AND o.record = 1 AND o.id <> e.id)",
         (first, room),
     ).fetchall()
     for sender, uid in shared:

@@ -11,8 +11,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from matrixdata.model.member import BEHIND
 from matrixdata.replica.inserting import insert
-from matrixdata.replica.timeline import STEP
+from matrixdata.replica.timeline import SLOT, STEP
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,21 +62,20 @@ def arrange(c: sqlite3.Connection, room: int, page: Sequence[EventRow], *, below
         plan = _plan(c, room, walk, below)
     here = _positions(c, room, walk)
     moved = [row for run in plan for row in run.rows if row.event_id in here]
-    c.executemany(
-        "UPDATE event SET position = ? - id WHERE event_id = ?", [(_ASIDE, row.event_id) for row in moved]
-    )
+    for row in moved:
+        _each_part(c, "UPDATE event SET position = ?1 - id", _ASIDE, row)
     added: list[tuple[int, EventRow]] = []
     for run in plan:
         for position, row in run.placed():
             if row.event_id in here:
-                c.execute("UPDATE event SET position = ? WHERE event_id = ?", (position, row.event_id))
+                _each_part(c, "UPDATE event SET position = ?1 + ifnull(item + 1, 0)", position, row)
             else:
                 added.append((position, row))
     insert(c, room, added, kind="live")
     c.execute(
-        "UPDATE room SET newest = (SELECT max(position) FROM event WHERE room = ?1) WHERE id = ?1"
-        " AND newest < (SELECT max(position) FROM event WHERE room = ?1)",
-        (room,),
+        "UPDATE room SET newest = (SELECT max(position) FROM event WHERE room = ?1) / ?2 * ?2 WHERE id = ?1"
+        " AND newest < (SELECT max(position) FROM event WHERE room = ?1) / ?2 * ?2",
+        (room, SLOT),
     )
     stand = _positions(c, room, walk)
     newest, oldest = (stand[walk[-1].event_id], stand[walk[0].event_id]) if walk else (None, None)
@@ -115,7 +115,7 @@ def uncompared(c: sqlite3.Connection, room_id: str, home: str) -> Uncompared:
     least = max((bound for bound in (compared, gap) if bound is not None), default=-(1 << 62))
     events, foreign = c.execute(
         "SELECT count(*), ifnull(max(substr(sender, instr(sender, ':') + 1) <> ?), 0) FROM event"
-        " WHERE room = ? AND position > ?",
+        " WHERE room = ? AND position > ? AND item IS NULL",
         (home, room, least),
     ).fetchone()
     return Uncompared(events, bool(foreign), compared)
@@ -136,8 +136,15 @@ class _Run:
             return [(low + n * STEP, row) for n, row in enumerate(self.rows, start=1)]
         if self.low is None:
             return [(self.high - (many - n) * STEP, row) for n, row in enumerate(self.rows)]
-        room = self.high - self.low
-        return [(self.low + n * room // (many + 1), row) for n, row in enumerate(self.rows, start=1)]
+        room = (self.high - self.low) // SLOT
+        return [(self.low + n * room // (many + 1) * SLOT, row) for n, row in enumerate(self.rows, start=1)]
+
+
+def _each_part(c: sqlite3.Connection, change: str, position: int, row: EventRow) -> None:
+    """Move a row, and with a batch its records."""
+    c.execute(
+        f"{change} WHERE event_id >= ?2 AND event_id < ?3", (position, row.event_id, row.event_id + BEHIND)
+    )
 
 
 def _positions(c: sqlite3.Connection, room: int, rows: Sequence[EventRow]) -> dict[str, int]:
@@ -184,7 +191,10 @@ def _plan(c: sqlite3.Connection, room: int, walk: list[EventRow], below: int | N
 def _last_before(c: sqlite3.Connection, room: int, high: int | None, run: list[EventRow]) -> int | None:
     """The position of the newest row before `high` that is not itself about to move."""
     moving = {row.event_id for row in run}
-    query = "SELECT event_id, position FROM event WHERE room = ? AND position < ? ORDER BY position DESC"
+    query = (
+        "SELECT event_id, position FROM event WHERE room = ? AND position < ? AND item IS NULL"
+        " ORDER BY position DESC"
+    )
     for event_id, position in c.execute(query, (room, 1 << 62 if high is None else high)):
         if event_id not in moving:
             found: int = position
@@ -213,7 +223,7 @@ def _longest_rising(items: list[tuple[int, int]]) -> set[int]:
 def _crowded(plan: list[_Run]) -> int | None:
     """A position before which there is not enough room."""
     for run in plan:
-        if run.low is not None and run.high is not None and run.high - run.low <= len(run.rows):
+        if run.low is not None and run.high is not None and run.high - run.low <= len(run.rows) * SLOT:
             return run.high
     return None
 

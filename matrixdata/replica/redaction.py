@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.model.member import BEHIND, SEPARATOR
+from matrixdata.protocol.batch import BATCH
 from matrixdata.protocol.pruning import pruned
 from matrixdata.replica.edits import forget, release, settle
 from matrixdata.replica.winners import choose_winner
@@ -14,6 +16,10 @@ from matrixdata.replica.winners import choose_winner
 if TYPE_CHECKING:
     import sqlite3
 
+_EMPTIED = (
+    "content = NULL, value = NULL, problems = NULL, uid = NULL, schema = NULL, shadowed = 0,"
+    " row_state = 'redacted'"
+)
 _UNSCRUBBED = "unscrubbed"  # in `meta`, with the newest redaction, while content may still stand in the log
 
 
@@ -21,14 +27,16 @@ def redact(c: sqlite3.Connection, room: int, event_id: str) -> None:
     """Remove an event's content for good, now or when it comes; the row stays as a tombstone."""
     redact_state(c, room, event_id)
     found = c.execute(
-        "SELECT id, sender, uid, edits, row_state FROM event WHERE room = ? AND event_id = ?",
+        "SELECT id, sender, uid, edits, row_state, type FROM event WHERE room = ? AND event_id = ? AND item IS NULL",
         (room, event_id),
     ).fetchone()
     if found is None:
         c.execute("INSERT OR IGNORE INTO redaction VALUES (?, ?)", (room, event_id))
     elif found[4] != "redacted":
-        key, sender, uid, edits, _ = found
-        _empty(c, room, key)
+        key, sender, uid, edits, _, kind = found
+        if kind == BATCH:
+            _empty_members(c, room, event_id)
+        empty(c, room, key)
         if uid is not None:
             choose_winner(c, room, sender, uid)
         release(c, room, event_id)
@@ -76,7 +84,7 @@ def redact_awaited(c: sqlite3.Connection, room: int, first: int) -> None:
     if c.execute("SELECT 1 FROM redaction WHERE room = ? LIMIT 1", (room,)).fetchone() is None:
         return
     awaited = c.execute(
-        "SELECT event_id FROM event WHERE id >= ? AND room = ? AND event_id IN"
+        "SELECT event_id FROM event WHERE id >= ? AND room = ? AND item IS NULL AND event_id IN"
         " (SELECT event_id FROM redaction WHERE room = ?)",
         (first, room, room),
     ).fetchall()
@@ -85,12 +93,25 @@ def redact_awaited(c: sqlite3.Connection, room: int, first: int) -> None:
         redact(c, room, event_id)
 
 
-def _empty(c: sqlite3.Connection, room: int, key: int) -> None:
+def empty(c: sqlite3.Connection, room: int, key: int) -> None:
+    """Make a row a tombstone, and tell the feed."""
     forget(c, key)
     c.execute(
-        "UPDATE event SET content = NULL, value = NULL, problems = NULL, uid = NULL, schema = NULL, shadowed = 0,"
-        " edits = NULL, record = record OR edits IS NOT NULL, row_state = 'redacted' WHERE id = ?",
-        (key,),
+        f"UPDATE event SET {_EMPTIED}, edits = NULL, record = record OR edits IS NOT NULL OR type = ? WHERE id = ?",  # noqa: S608  constants
+        (BATCH, key),
     )
     c.execute("INSERT INTO change (room, event, kind) VALUES (?, ?, 'redaction')", (room, key))
     mark_unscrubbed(c)
+
+
+def _empty_members(c: sqlite3.Connection, room: int, event_id: str) -> None:
+    """Make tombstones of a batch's records; that of the batch tells the feed. Others of their uids may count now."""
+    keys = (event_id + SEPARATOR, event_id + BEHIND)
+    twins = c.execute(
+        "SELECT e.sender, e.uid FROM event e WHERE e.event_id > ? AND e.event_id < ? AND EXISTS"
+        " (SELECT 1 FROM event o WHERE o.room = ? AND o.uid = e.uid AND o.sender = e.sender AND o.id <> e.id)",
+        (*keys, room),
+    ).fetchall()
+    c.execute(f"UPDATE event SET {_EMPTIED} WHERE event_id > ? AND event_id < ?", keys)  # noqa: S608  constants
+    for sender, uid in twins:
+        choose_winner(c, room, sender, uid)

@@ -246,15 +246,15 @@ class Rooms:
         """Which of these events the replica has."""
         return await self._db.read(lambda c: timeline.known(c, event_ids))
 
-    async def find(self, room_id: str, sender: str, uid: str) -> StoredEvent | None:
-        """The record that counts for (sender, uid), if it is here."""
+    async def find(self, room_id: str, sender: str, uid: str, *, batch: bool = False) -> StoredEvent | None:
+        """The record that counts for (sender, uid), if it is here; or a batch of that uid."""
         query = (
-            f"SELECT {STORED} FROM event e JOIN room r ON r.id = e.room"  # noqa: S608  constants
-            f" WHERE r.room_id = ? AND e.uid = ? AND e.sender = ? AND e.shadowed = 0 AND {forgotten.KEPT}"
+            f"SELECT {STORED} FROM event e JOIN room r ON r.id = e.room WHERE r.room_id = ? AND e.uid = ?"  # noqa: S608  constants
+            f" AND e.sender = ? AND e.record = ? AND e.shadowed = 0 AND {forgotten.KEPT} ORDER BY e.event_id"
         )
 
         def work(c: sqlite3.Connection) -> StoredEvent | None:
-            row = c.execute(query, (room_id, uid, sender)).fetchone()
+            row = c.execute(query, (room_id, uid, sender, int(not batch))).fetchone()
             return stored_event(row) if row else None
 
         return await self._db.read(work)

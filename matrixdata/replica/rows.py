@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,10 @@ class EventRow:
         redacts: the event whose content this one removes.
         edits: the event whose record this one replaces by its own; such a row is no record itself.
         txn_id: our own transaction id, when the event came back to the device that sent it.
+        item: of a record in a batch its place there; `event_id` is then a key of `model.member`.
+        parts: of a batch, what is stored of it: its own row, and one for each of its records. Read when it is stored
+            and not kept, for it may be a thousand times as large as the event.
+        retracts: the key of the record in a batch that this event takes back.
     """
 
     event_id: str
@@ -37,6 +45,9 @@ class EventRow:
     redacts: str | None = None
     edits: str | None = None
     txn_id: str | None = None
+    item: int | None = None
+    parts: Callable[[], Iterator[EventRow]] | None = None
+    retracts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +148,7 @@ class StoredEvent:
     Attributes:
         change: at which it was first valid; of an event that never was, the one that brought it.
         edited: the value is that of an edit.
+        schema: content hash of the schema it names.
     """
 
     event_id: str
@@ -152,6 +164,7 @@ class StoredEvent:
     time: int | None
     change: int
     edited: bool
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

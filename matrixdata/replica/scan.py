@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
-    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL, e.record_sum, e.content_sum"
+    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL, e.schema, e.record_sum, e.content_sum"
 )
 T = TypeVar("T")
 _PAGE = 5000
@@ -27,7 +27,7 @@ _VALID = "e.record = 1 AND e.row_state = 'valid'"
 _COUNTS = "e.shadowed = 0"
 _COUNTED = (
     "(e.shadowed = 0 OR NOT EXISTS (SELECT 1 FROM event o WHERE o.room = e.room AND o.uid = e.uid"
-    " AND o.sender = e.sender AND o.event_id < e.event_id AND o.change <= ?))"
+    " AND o.sender = e.sender AND o.record = 1 AND o.event_id < e.event_id AND o.change <= ?))"
 )
 # Valid at an earlier moment, however often the room's rules were changed and changed back. Few events have such rows.
 WAS_VALID = (
@@ -168,11 +168,14 @@ class Scan:
         )
 
     async def events(self, *, states: tuple[str, ...] = ()) -> AsyncGenerator[list[StoredEvent]]:
-        """Pages of every event held, in the timeline's order; only those in `states` if any are given."""
+        """Pages of every event held, in the timeline's order.
+
+        With `states`, only those in these states, and the records in batches are among them.
+        """
         marks = ",".join("?" * len(states))
         query = (
             f"SELECT {STORED} FROM event e WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"  # noqa: S608  constants and ? marks
-            + (f" AND e.row_state IN ({marks})" if states else "")
+            + (f" AND e.row_state IN ({marks})" if states else " AND e.item IS NULL")
             + " ORDER BY e.position"
         )
         async for page in self._pages(query, [self._room_id, *states], _stored):

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from matrixdata.replica.rows import EventRow, StateRow
 
-# In 64-bit positions: room for 65,535 late events between any two neighbours, for 268 million events in each gap,
-# and for half a million gaps.
-STEP = 1 << 16
+# An event has a slot of positions: its own, and one for each record if it is a batch.
+SLOT = 1 << 14
+# In 64-bit positions: room for 63 late events between any two neighbours (order.py makes more), for 16 million events
+# in each gap, and for a hundred thousand gaps.
+STEP = SLOT << 6
 _BLOCK = 1 << 44
 
 

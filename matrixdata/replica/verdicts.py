@@ -31,8 +31,9 @@ def _rejudge(c: sqlite3.Connection, room: int, row: EventRow) -> None:
     key, before, _, born = found
     forget(c, key)
     c.execute(
-        "UPDATE event SET row_state = ?, problems = ?, uid = ?, schema = ?, value = ?, time = ? WHERE id = ?",
-        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, key),
+        "UPDATE event SET row_state = ?, problems = ?, uid = ?, schema = ?, value = ?, time = ?,"
+        " content = iif(item IS NULL, content, ?) WHERE id = ?",
+        (row.row_state, row.problems, row.uid, row.schema, row.value, row.time, row.content, key),
     )
     if row.edits is not None:
         if row.row_state == "valid":

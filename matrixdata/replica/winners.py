@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def choose_winner(c: sqlite3.Connection, room: int, sender: str, uid: str) -> None:
-    """Of all events with one (sender, uid), the smallest event id counts, in whatever order they came.
+    """Of all records with one (sender, uid), the smallest event id counts, in whatever order they came.
 
     Those that the server forgot count only where there is no other.
     """
     found = c.execute(
-        "SELECT id FROM event WHERE room = ? AND uid = ? AND sender = ?"
+        "SELECT id FROM event WHERE room = ? AND uid = ? AND sender = ? AND record = 1"
         " ORDER BY id IN (SELECT event FROM forgotten), event_id",
         (room, uid, sender),
     ).fetchall()

@@ -37,6 +37,8 @@ CREATE TABLE event (
     origin_time  INTEGER NOT NULL,   -- milliseconds since 1970, as the sender's server claims
     content      BLOB,               -- JSON text exactly as it arrived; NULL once redacted
     record       INTEGER NOT NULL,   -- 1: one of our records, whatever its state; 0: any other event
+    item         INTEGER,            -- of a record in a batch its place there, from 0; event_id is then the batch's
+                                     -- with a tab and that place behind it (model.member); NULL: an event itself
     row_state    TEXT NOT NULL CHECK (row_state IN ('valid', 'invalid', 'undecryptable', 'redacted')),
     problems     BLOB,               -- JSON list of [pointer, rule, message, value]; why it is invalid
     uid          TEXT,
@@ -104,6 +106,14 @@ CREATE TABLE redaction (
     room      INTEGER NOT NULL REFERENCES room (id),
     event_id  TEXT NOT NULL,
     PRIMARY KEY (room, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- Retractions met before the batch of whose records they take back.
+CREATE TABLE retraction (
+    room    INTEGER NOT NULL REFERENCES room (id),
+    member  TEXT NOT NULL,         -- the key that the record's row will have
+    sender  TEXT NOT NULL,
+    PRIMARY KEY (room, member, sender)
 ) STRICT, WITHOUT ROWID;
 
 -- Events that the server had and no longer has, as after its restore from a backup; their rows stay.
