@@ -60,10 +60,12 @@ if TYPE_CHECKING:
     from matrixdata.errors import StoreCorrupt as StoreCorrupt
     from matrixdata.errors import StoreFull as StoreFull
     from matrixdata.errors import StoreLocked as StoreLocked
+    from matrixdata.errors import Tampered as Tampered
     from matrixdata.errors import TooLarge as TooLarge
     from matrixdata.errors import Unknown as Unknown
     from matrixdata.errors import Unsupported as Unsupported
     from matrixdata.errors import UpgradePending as UpgradePending
+    from matrixdata.errors import WrongKey as WrongKey
     from matrixdata.model import CaughtUp as CaughtUp
     from matrixdata.model import Completeness as Completeness
     from matrixdata.model import Dropped as Dropped
@@ -97,8 +99,8 @@ _HOMES = {
         "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete",
         "IncompleteWarning", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
         "PaginationLoop", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft", "RoomReplaced",
-        "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "TooLarge",
-        "Unknown", "Unsupported", "UpgradePending",
+        "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "Tampered",
+        "TooLarge", "Unknown", "Unsupported", "UpgradePending", "WrongKey",
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",

@@ -17,6 +17,8 @@ MatrixDataError
 │   └── UpgradePending     that one has no schema yet, and only `.owners` may bring it
 ├── ServerRolledBack       the server was restored from a backup and forgot events
 ├── KeyMissing             no key to decrypt with
+├── WrongKey               a recovery key, passphrase or key file does not fit
+├── Tampered               what was received is not what was sent
 ├── DeviceUntrusted        a recipient's device needs a human's decision
 ├── StoreLocked            another process holds this store
 │   └── CursorLocked       another subscription holds this cursor
@@ -201,6 +203,14 @@ class ServerRolledBack(MatrixDataError):
 
 class KeyMissing(MatrixDataError):
     """No key to decrypt this with; `matrixdata keys status` says what would help."""
+
+
+class WrongKey(MatrixDataError, ValueError):
+    """A recovery key, passphrase or key file that is mistyped, damaged, or another account's. Nothing was changed."""
+
+
+class Tampered(MatrixDataError):
+    """Encrypted content was changed on its way or where it was kept, or is not what its key is for; not used."""
 
 
 class DeviceUntrusted(MatrixDataError):

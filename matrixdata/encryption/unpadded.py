@@ -1,20 +1,28 @@
-"""Unpadded base64, as Matrix writes bytes (spec appendix "Unpadded Base64")."""
+"""Base64 without padding (spec appendix "Unpadded Base64"), as keys and signatures are written."""
 
 from __future__ import annotations
 
-import base64
 import binascii
+from base64 import b64decode, b64encode
 
 
 def encoded(data: bytes) -> str:
-    """The bytes as text."""
-    return base64.b64encode(data).decode().rstrip("=")
+    """Base64 without its padding."""
+    return b64encode(data).decode().rstrip("=")
 
 
-def decoded(text: str) -> bytes | None:
-    """The bytes that the text stands for; None where it stands for none. Padding may be there."""
+def decoded(text: object, *, length: int | None = None) -> bytes | None:
+    """The bytes; padding may be there, as some clients write it. None for anything else: it is from strangers.
+
+    Args:
+        text: what should be base64.
+        length: how many bytes it must be; None: any.
+    """
+    if not isinstance(text, str):
+        return None
     bare = text.rstrip("=")
     try:
-        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
+    return data if length is None or len(data) == length else None
