@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers import wait_until
+
 if TYPE_CHECKING:
     from tests.interop.conftest import Peers
     from tests.servers import TestServer
@@ -31,6 +33,7 @@ def test_js_recovers_on_a_new_device_what_it_backed_up(peers: Peers, server: Tes
     room = first.create()
     sent = first.send(room, {"n": 1})
     key = first.call("bootstrap", user=first.user_id, password=peers.password(name))["recovery_key"]
+    wait_until(lambda: first.call("backed_up")["count"])  # it takes its time, up to ten seconds
     second = peers.js(name)
     second.call("recover", recovery_key=key)
     assert second.event(room, sent)["content"]["n"] == 1
