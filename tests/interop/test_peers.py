@@ -30,9 +30,9 @@ def test_what_one_peer_encrypts_the_other_reads(peers: Peers, server: TestServer
 def test_js_recovers_on_a_new_device_what_it_backed_up(peers: Peers, server: TestServer) -> None:
     name = server.name("js")
     first = peers.js(name)
+    key = first.call("bootstrap", user=first.user_id, password=peers.password(name))["recovery_key"]
     room = first.create()
     sent = first.send(room, {"n": 1})
-    key = first.call("bootstrap", user=first.user_id, password=peers.password(name))["recovery_key"]
     wait_until(lambda: first.call("backed_up")["count"])  # it takes its time, up to ten seconds
     second = peers.js(name)
     second.call("recover", recovery_key=key)
