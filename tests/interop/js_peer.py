@@ -67,12 +67,17 @@ class JsPeer:
 
     def create(self, *invite: str, encrypted: bool = True) -> str:
         room_id = str(self.call("create", invite=list(invite), encrypted=encrypted)["room_id"])
-        wait_until(lambda: self.call("knows", room_id=room_id)["joined"])
+        self._wait_to_know(room_id, encrypted=encrypted)
         return room_id
 
-    def join(self, room_id: str) -> None:
+    def join(self, room_id: str, *, encrypted: bool = True) -> None:
         self.call("join", room_id=room_id)
-        wait_until(lambda: self.call("knows", room_id=room_id)["joined"])
+        self._wait_to_know(room_id, encrypted=encrypted)
+
+    def _wait_to_know(self, room_id: str, *, encrypted: bool) -> None:
+        """Until it has seen that the room is encrypted: before that it would send in clear."""
+        there = {"joined": True, "encrypted": encrypted}
+        wait_until(lambda: there.items() <= self.call("knows", room_id=room_id).items())
 
     def wait_for_member(self, room_id: str, user_id: str) -> None:
         wait_until(lambda: user_id in self.call("knows", room_id=room_id)["members"])

@@ -36,6 +36,7 @@ def test_js_recovers_on_a_new_device_what_it_backed_up(peers: Peers, server: Tes
     wait_until(lambda: first.call("backed_up")["count"])  # it takes its time, up to ten seconds
     second = peers.js(name)
     second.call("recover", recovery_key=key)
-    assert second.event(room, sent)["content"]["n"] == 1
+    read = second.event(room, sent)
+    assert (read["content"]["n"], read["wire_type"]) == (1, "m.room.encrypted")
     status = second.call("device", user_id=first.user_id, device_id=second.device_id)
     assert status["cross_signed"]
