@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from matrixdata.model import InvalidRecord as InvalidRecord
     from matrixdata.model import Position as Position
     from matrixdata.model import Problem as Problem
+    from matrixdata.model import Rebuilt as Rebuilt
     from matrixdata.model import Reconnected as Reconnected
     from matrixdata.model import Record as Record
     from matrixdata.model import Redacted as Redacted
@@ -104,7 +105,7 @@ _HOMES = {
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",
-        "Problem", "Reconnected", "Record", "Redacted", "RowState",
+        "Problem", "Rebuilt", "Reconnected", "Record", "Redacted", "RowState",
     ),
     "validation": ("ValidationReport",),
 }  # fmt: skip

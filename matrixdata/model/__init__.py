@@ -2,7 +2,17 @@
 
 from matrixdata.model.completeness import Completeness
 from matrixdata.model.json import JSON, JSONObject
-from matrixdata.model.notices import CaughtUp, Dropped, Gap, GapFilled, Invalid, Notice, Reconnected, Redacted
+from matrixdata.model.notices import (
+    CaughtUp,
+    Dropped,
+    Gap,
+    GapFilled,
+    Invalid,
+    Notice,
+    Rebuilt,
+    Reconnected,
+    Redacted,
+)
 from matrixdata.model.position import Position
 from matrixdata.model.problem import Problem
 from matrixdata.model.record import InvalidRecord, Record, RowState
@@ -20,6 +30,7 @@ __all__ = [
     "Notice",
     "Position",
     "Problem",
+    "Rebuilt",
     "Reconnected",
     "Record",
     "Redacted",

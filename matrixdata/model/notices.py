@@ -102,4 +102,19 @@ class Dropped:
     count: int
 
 
-Notice: TypeAlias = CaughtUp | Gap | GapFilled | Reconnected | Invalid | Redacted | Dropped
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The replica was damaged and rebuilt from the server since this cursor was last used. It comes first.
+
+    What was handed out before may come again, with the same uid. Edits and redactions made meanwhile of what was
+    handed out before are not told of: a query has them.
+
+    Attributes:
+        after: the event behind which the subscription goes on; None if none was handed out, or the server no longer
+            has it, so that `start=` counts again.
+    """
+
+    after: str | None
+
+
+Notice: TypeAlias = CaughtUp | Gap | GapFilled | Reconnected | Rebuilt | Invalid | Redacted | Dropped

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from matrixdata.errors import ClientClosed, FellBehind, MatrixDataError
+from matrixdata.model import Rebuilt
 from matrixdata.receiving.arrow import need_arrow, schema_of
 from matrixdata.receiving.beginning import Sources, Start, begin, checked_start, resume
 from matrixdata.receiving.ending import check_end
@@ -97,7 +98,7 @@ class Arrivals:
         await self._sources.freshness.catch_up(self.wanted.room_id, timeout=10)
         if self.wanted.cursor is not None:
             saved = await account.cursor(self.wanted.room_id, self.wanted.cursor)
-        resumed = await resume(self._sources, saved) if saved is not None else None
+        resumed = await resume(self._sources, self.wanted.room_id, saved) if saved is not None else None
         at = resumed or await begin(self._sources, self.wanted.room_id, self.wanted.start)
         # What was not valid where it begins is news when it is again, except to those who want what is new.
         begins = resumed is None and self.wanted.start == "new"
@@ -105,6 +106,8 @@ class Arrivals:
         self.hand, self._looked, self._fallen = Handout(), None, None
         self.hand.skip_to(at)
         await self._save(now=True)
+        if saved is not None and saved.replica != at.replica:
+            self.hand.extend([(at, Rebuilt(resumed.event_id if resumed is not None else None))])
         start = self.wanted.start if isinstance(self.wanted.start, datetime) else None
         self._reader = Reader(self._sources, self.wanted.room_id, at, begin=start, passed=passed)
         if self._telling:

@@ -101,9 +101,12 @@ class Backfill:
         *,
         back_to: int | None = None,
         progress: Callable[[SyncProgress], None] | None = None,
+        down_to: str | None = None,
         patience: float = 60.0,
     ) -> None:
         """Fill every gap of a room, or those that reach no further back than `back_to` (ms since 1970).
+
+        With `down_to`, an event id, only those behind that event, if it is found.
 
         While another call is at it, `progress` is told how far that one is.
 
@@ -124,12 +127,27 @@ class Backfill:
                     progress(self._told[room_id])
                 if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
                     break
+                if down_to is not None and await self._rooms.reached(room_id, down_to) is not None:
+                    return
                 if gaps[0].id != at:
                     at, paging = gaps[0].id, Paging(self._caller, room_id, patience=patience)
                 fetched += await self._page(gaps[0], paging)
             if progress is not None:
                 progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
             await self._compare(room_id, patience)
+
+    async def reach(self, room_id: str, event_id: str) -> int | None:
+        """Fetch history until an event is here with all that stands behind it; its position, None if it is nowhere.
+
+        Raises:
+            As `complete`.
+        """
+        while (at := await self._rooms.reached(room_id, event_id)) is None and self._turns[room_id].locked():
+            await self._moved.setdefault(room_id, anyio.Event()).wait()
+        if at is None:
+            await self.complete(room_id, down_to=event_id)
+            at = await self._rooms.reached(room_id, event_id)
+        return at
 
     async def _watch(self, room_id: str, progress: Callable[[SyncProgress], None]) -> None:
         """Pass on how far another call is, until it ends."""

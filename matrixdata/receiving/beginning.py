@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -48,22 +48,42 @@ def checked_start(start: Start) -> Start:
     return start
 
 
-async def resume(sources: Sources, saved: Cursor) -> Cursor | None:
-    """The place a cursor remembers; None where it means nothing any more."""
+async def resume(sources: Sources, room_id: str, saved: Cursor) -> Cursor | None:
+    """The place a cursor remembers, in this replica; None if it is not found, or is where it began.
+
+    Raises:
+        NotSent, Unknown, RateLimited: the server was not reached, and what leads there has to be fetched.
+    """
     if saved.replica != sources.replica:
-        return None
+        return await _behind(sources, room_id, saved)
     # A power cut may take the replica's newest commits, which come again under new numbers, but not the cursor.
     newest = await sources.rooms.newest_change()
-    return saved if saved.change <= newest else _here(sources, newest, since=saved.since)
+    return (
+        saved
+        if saved.change <= newest
+        else _here(sources, newest, since=saved.since, event_id=saved.event_id)
+    )
+
+
+async def _behind(sources: Sources, room_id: str, saved: Cursor) -> Cursor | None:
+    """The replica was rebuilt: behind the event that the cursor remembers, in the timeline's order."""
+    if saved.event_id is None:
+        return None
+    position = await sources.freshness.reach(room_id, saved.event_id)
+    if position is None:
+        return None
+    newest = await sources.rooms.newest_change()
+    return replace(saved, replica=sources.replica, change=newest, since=newest, position=position)
 
 
 async def begin(sources: Sources, room_id: str, start: Start) -> Cursor:
     """Where `start` says to begin; fetches the past where it is asked for."""
     if isinstance(start, Position):
-        return await _after(sources, start)
+        return await _after(sources, room_id, start)
     if start == "new":
         newest = await sources.rooms.newest_change()
-        return _here(sources, newest, since=newest)
+        last = await sources.rooms.newest_at(room_id, newest)
+        return _here(sources, newest, since=newest, event_id=last)
     from_time = microseconds(start) if isinstance(start, datetime) else None
     back_to = from_time // 1000 if from_time is not None else None
     await sources.freshness.complete(room_id, back_to=back_to)
@@ -71,7 +91,7 @@ async def begin(sources: Sources, room_id: str, start: Start) -> Cursor:
     return Cursor(sources.replica, newest, position=_BEFORE_ALL, from_time=from_time)
 
 
-async def _after(sources: Sources, position: Position) -> Cursor:
+async def _after(sources: Sources, room_id: str, position: Position) -> Cursor:
     if position.replica not in {"", sources.replica}:
         raise MatrixDataError(
             "this position was taken in a replica that has been rebuilt since; use a datetime, "
@@ -83,8 +103,9 @@ async def _after(sources: Sources, position: Position) -> Cursor:
             f"this position lies ahead of the replica, whose newest change is {newest}: it was taken in another "
             'copy of it. Use a datetime, or start="all" and skip what you know by record.uid'
         )
-    return _here(sources, position.change, since=position.change)
+    last = await sources.rooms.newest_at(room_id, position.change)
+    return _here(sources, position.change, since=position.change, event_id=last)
 
 
-def _here(sources: Sources, change: int, *, since: int | None) -> Cursor:
-    return Cursor(sources.replica, change, since=since)
+def _here(sources: Sources, change: int, *, since: int | None, event_id: str | None) -> Cursor:
+    return Cursor(sources.replica, change, since=since, event_id=event_id)

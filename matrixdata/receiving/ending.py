@@ -44,5 +44,6 @@ def check_replica(sources: Sources) -> None:
     if sources.replica != sources.rooms.replica:
         raise StoreCorrupt(
             "the replica was damaged and is rebuilt from the server, so that this subscription cannot go on "
-            'where it was; subscribe again (start= a datetime, or "all", and skip what you know by record.uid)'
+            'where it was; subscribe again: with the same cursor=, or start= a datetime or "all", and skip what you '
+            "know by record.uid"
         )

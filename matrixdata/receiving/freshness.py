@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from matrixdata.errors import MatrixDataError, NotSent, Rejected, Unknown
-from matrixdata.protocol.requests import messages
+from matrixdata.protocol.requests import event, messages
 from matrixdata.protocol.sync import MalformedResponse, parse_messages
 
 if TYPE_CHECKING:
@@ -73,13 +73,26 @@ class Freshness:
                 )
             except (NotSent, Unknown, Rejected, MalformedResponse):
                 return False
-            newest = [event.event_id for event in page.events]
+            newest = [found.event_id for found in page.events]
             while True:
                 changed = self._feed.watch()
                 if await self._rooms.has_events(newest) == set(newest):
                     return True
                 await changed.wait()
         return False
+
+    async def reach(self, room_id: str, event_id: str) -> int | None:
+        """The position of an event in the timeline, with all that stands behind it fetched; None if it is nowhere.
+
+        Raises:
+            NotSent, Unknown, RateLimited: the server was not reached.
+        """
+        if not await self._rooms.has_events([event_id]):
+            try:
+                await self._caller.call(event(room_id, event_id))
+            except Rejected:
+                return None  # so that not the whole history is fetched in search of it
+        return await self._backfill.reach(room_id, event_id)
 
     async def complete(
         self,

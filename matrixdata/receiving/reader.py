@@ -9,6 +9,7 @@ import msgspec
 
 from matrixdata.model import Invalid, Position, Record, Redacted
 from matrixdata.model.member import event_of, split_key
+from matrixdata.receiving.anchoring import Anchor
 from matrixdata.receiving.ending import check_replica
 from matrixdata.receiving.records import invalid_record, moment, stored_record
 from matrixdata.receiving.telling import Telling
@@ -44,6 +45,7 @@ class Reader:
         # Events that became valid and were not any more when they were read: valid again, they are news.
         self._passed = set(passed)
         self._telling: Telling | None = None
+        self._anchor = Anchor(at.event_id)
         self.at = at
         self.more = self.moved = False
 
@@ -73,7 +75,7 @@ class Reader:
         check_replica(self._sources)
         found: list[tuple[Cursor, Item]] = [
             (
-                replace(self.at, position=position),
+                replace(self.at, position=position, event_id=event_id),
                 Record(
                     value=msgspec.json.decode(value),
                     event_id=event_of(event_id),
@@ -88,6 +90,7 @@ class Reader:
             for event_id, sender, uid, value, time, change, edited, position in page
         ]
         self.at = found[-1][0] if found else replace(self.at, position=None, from_time=None)
+        self._anchor = Anchor(self.at.event_id)
         self.moved = self.more = True
         return found
 
@@ -98,14 +101,15 @@ class Reader:
         )
         items = [(entry, item) for entry in page.entries if (item := await self._item(entry))]
         check_replica(self._sources)
+        anchors = self._anchor.through(page, since=self.at.since)
         found: list[tuple[Cursor, Item]] = []
         if self._telling is not None:
             found += self._telling.before(self.at, page)
         for entry, item in items:
             if self._telling is not None:
                 found += self._telling.gaps(replace(self.at, change=entry.change - 1), entry.change)
-            found.append((replace(self.at, change=entry.change), item))
-        at = replace(self.at, change=page.reached)
+            found.append((replace(self.at, change=entry.change, event_id=anchors[entry.change]), item))
+        at = replace(self.at, change=page.reached, event_id=self._anchor.event_id)
         if self._telling is not None:
             found += self._telling.after(at, page)
         self._passed |= page.passed

@@ -84,7 +84,7 @@ class AsyncSubscription:
     def events(self, *, timeout: float | None = None) -> AsyncIterator[Record | Notice]:
         """Records, and between them what is to be known of the stream: an endless iterator.
 
-        `CaughtUp`, `Gap`, `GapFilled`, `Reconnected`, `Invalid`, `Redacted` and `Dropped` come where they
+        `CaughtUp`, `Gap`, `GapFilled`, `Reconnected`, `Rebuilt`, `Invalid`, `Redacted` and `Dropped` come where they
         belong, from the first call of this method on; plain iteration leaves them out.
 
         Args:

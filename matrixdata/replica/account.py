@@ -26,6 +26,7 @@ class Cursor:
         since: the change from which on it calls things new; None: everything.
         position: the position in the timeline up to which the past is read; None: all of it.
         from_time: where the past began, microseconds since 1970 UTC; None: at the start.
+        event_id: the event behind which it goes on in another replica; None where that is where it began.
     """
 
     replica: str
@@ -33,6 +34,7 @@ class Cursor:
     since: int | None = None
     position: int | None = None
     from_time: int | None = None
+    event_id: str | None = None
 
 
 class Account:
@@ -124,7 +126,8 @@ class Account:
         """Where a named subscription got to, None if it never was."""
         row = await self._db.read(
             lambda c: c.execute(
-                "SELECT replica, change, since, position, from_time FROM cursor WHERE room_id = ? AND name = ?",
+                "SELECT replica, change, since, position, from_time, event_id FROM cursor"
+                " WHERE room_id = ? AND name = ?",
                 (room_id, name),
             ).fetchone()
         )
@@ -133,8 +136,8 @@ class Account:
     async def save_cursor(self, room_id: str, name: str, cursor: Cursor) -> None:
         """Remember where a named subscription got to."""
         place = (cursor.replica, cursor.change, cursor.since, cursor.position, cursor.from_time)
-        query = "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?, ?, ?)"
-        await self._db.write(lambda c: c.execute(query, (room_id, name, *place)))
+        query = "REPLACE INTO cursor VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        await self._db.write(lambda c: c.execute(query, (room_id, name, *place, cursor.event_id)))
 
 
 _SESSION = "homeserver, user_id, device_id, access_token, refresh_token, lifetime, obtained_at"

@@ -50,7 +50,8 @@ def changes_after(
     """See `Rooms.feed`."""
     marks = ",".join("?" * len(states))
     query = (
-        f"SELECT {STORED}, e.record, e.shadowed, {_REPEAT}, ifnull(c.id = e.born, 0), c.id, c.kind, o.kind, o.opened"  # noqa: S608  constants and ? marks
+        f"SELECT {STORED}, e.position, e.record, e.shadowed, {_REPEAT}, ifnull(c.id = e.born, 0),"  # noqa: S608  constants and ? marks
+        " c.id, c.kind, o.kind, o.opened"
         " FROM change c JOIN event e ON e.id = c.event"
         " JOIN change o ON o.id = iif(c.by IS NULL, e.change, (SELECT x.change FROM event x WHERE x.id = c.by))"
         " WHERE c.room = (SELECT id FROM room WHERE room_id = ?) AND c.id > ?"
@@ -96,10 +97,11 @@ def _entry(row: Any) -> FeedEntry:  # noqa: ANN401  a row of the query above
     return FeedEntry(
         row[-4],
         row[-3],
-        stored_event(row[:-8]),
+        stored_event(row[:-9]),
         record=bool(row[-8]),
         shadowed=bool(row[-7]),
         repeat=bool(row[-6]),
+        position=row[-9],
         opened=row[-1],
         first=bool(row[-5]),
     )

@@ -259,6 +259,14 @@ class Rooms:
 
         return await self._db.read(work)
 
+    async def newest_at(self, room_id: str, change: int) -> str | None:
+        """The event that stood last in a room's timeline at a change, None before any."""
+        return await self._db.read(lambda c: timeline.newest_at(c, room_id, change))
+
+    async def reached(self, room_id: str, event_id: str) -> int | None:
+        """The position of an event behind which nothing is missing; None where that is not so (yet)."""
+        return await self._db.read(lambda c: timeline.reached(c, room_id, event_id))
+
     async def oldest_time(self, room_id: str) -> int | None:
         """Server time of the oldest event held, in milliseconds since 1970; None when none is."""
         query = (

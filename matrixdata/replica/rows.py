@@ -178,6 +178,7 @@ class FeedEntry:
         record: the event is one of ours.
         shadowed: another event with the same (sender, uid) counts instead.
         repeat: another event with the same (sender, uid) came before this one.
+        position: where the event stands in the timeline.
         opened: of an event that came from a gap, the newest change when that gap was opened; else 0.
     """
 
@@ -187,6 +188,7 @@ class FeedEntry:
     record: bool
     shadowed: bool
     repeat: bool
+    position: int
     opened: int = 0
     first: bool = False
 

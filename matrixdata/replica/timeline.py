@@ -44,6 +44,26 @@ def known(c: sqlite3.Connection, event_ids: Sequence[str]) -> set[str]:
     return found
 
 
+def newest_at(c: sqlite3.Connection, room_id: str, change: int) -> str | None:
+    """See `Rooms.newest_at`."""
+    query = (
+        "SELECT event_id FROM event WHERE room = (SELECT id FROM room WHERE room_id = ?) AND change <= ?"
+        " ORDER BY position DESC LIMIT 1"
+    )
+    found = c.execute(query, (room_id, change)).fetchone()
+    return found[0] if found else None
+
+
+def reached(c: sqlite3.Connection, room_id: str, event_id: str) -> int | None:
+    """See `Rooms.reached`."""
+    query = (
+        "SELECT e.position FROM event e JOIN room r ON r.id = e.room WHERE r.room_id = ? AND e.event_id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM gap g WHERE g.room = e.room AND g.upper > e.position)"
+    )
+    found = c.execute(query, (room_id, event_id)).fetchone()
+    return found[0] if found else None
+
+
 def append(
     c: sqlite3.Connection, room: int, rows: Sequence[EventRow], *, limited: bool, prev_batch: str | None
 ) -> list[EventRow]:

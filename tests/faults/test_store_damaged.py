@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import re
 import shutil
+import sqlite3
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 FILE = "matrixdata/replica/file.py"
+BEGINNING = "matrixdata/receiving/beginning.py"
 
 
 @dataclass
@@ -125,6 +128,55 @@ def test_a_damaged_replica_is_kept_aside_and_rebuilt_from_the_server(desk, harm)
     assert kept.name in str(again.status().store)
     with pytest.raises(md.MatrixDataError, match="another replica"):
         readings.query(as_of=before).records()
+
+
+def rebuilt(desk):
+    """The collection after three of six records were handled under a cursor, forty more came, and damage."""
+    notes = desk.client.create_collection("notes", encrypted=False)
+    publish(notes, range(3), wait="synced", timeout=30)
+    with notes.subscribe(start="all", cursor="job") as subscription:
+        publish(notes, range(3, 6), wait="synced", timeout=30)
+        got = [subscription.get(timeout=10) for _ in range(3)]
+    desk.client.close()
+    raw = desk.server.raw(desk.name)
+    for n in range(6, 46):  # more than a first response holds
+        raw.send(notes.room_id, {"v": 1, "uid": f"u{n}", "value": reading(n)})
+    edited(desk.store / "replica.db", behead)
+    return got[-1], desk.again().collection("notes")
+
+
+def handed_out(collection, most, **options):
+    """Whether it began by saying that the replica was rebuilt, and behind what; and the records' numbers."""
+    with collection.subscribe(cursor="job", **options) as subscription:
+        items = list(itertools.islice(subscription.events(timeout=10), most + 1))
+        with pytest.raises(TimeoutError):
+            subscription.get(timeout=0.1)
+    assert isinstance(items[0], md.Rebuilt)
+    return items[0].after, [item.value["n"] for item in items[1:]]
+
+
+@pytest.mark.parametrize("start", ["new", "all"])
+@fault("F25", broken=Break(BEGINNING, "return await _behind(sources, room_id, saved)", "return None"))
+def test_a_cursor_goes_on_behind_its_last_record_in_a_rebuilt_replica(desk, start):
+    last, readings = rebuilt(desk)
+    after, numbers = handed_out(readings, 43, start=start)
+    assert after == last.event_id
+    assert numbers == list(range(3, 46))
+    with readings.subscribe(cursor="job") as subscription:  # as ever
+        publish(readings, [46])
+        assert subscription.get(timeout=10).value == reading(46)
+
+
+@fault(
+    "F25",
+    broken=Break("matrixdata/receiving/freshness.py", "return None  # so that not", "raise  # so that not"),
+)
+def test_a_cursor_whose_last_record_the_server_lost_says_so_and_begins_by_start(desk):
+    _, readings = rebuilt(desk)
+    with contextlib.closing(sqlite3.connect(desk.store / "account.db")) as account:
+        account.execute("UPDATE cursor SET event_id = '$of-no-room'")
+        account.commit()
+    assert handed_out(readings, 46, start="all") == (None, list(range(46)))
 
 
 @fault(

@@ -90,6 +90,7 @@ CREATE TABLE cursor (
     since      INTEGER,            -- what it calls new began here; NULL: everything
     position   INTEGER,            -- the past is read up to here; NULL: it is read
     from_time  INTEGER,            -- the past began here, microseconds since 1970 UTC; NULL: at the start
+    event_id   TEXT,               -- behind it it goes on in another replica; NULL: where it began
     PRIMARY KEY (room_id, name)
 ) STRICT;
 
