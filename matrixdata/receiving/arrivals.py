@@ -14,6 +14,7 @@ import anyio
 
 from matrixdata.errors import ClientClosed, FellBehind, MatrixDataError
 from matrixdata.model import Rebuilt
+from matrixdata.model.member import event_of
 from matrixdata.receiving.arrow import need_arrow, schema_of
 from matrixdata.receiving.beginning import Sources, Start, begin, checked_start, resume
 from matrixdata.receiving.ending import check_end
@@ -107,7 +108,8 @@ class Arrivals:
         self.hand.skip_to(at)
         await self._save(now=True)
         if saved is not None and saved.replica != at.replica:
-            self.hand.extend([(at, Rebuilt(resumed.event_id if resumed is not None else None))])
+            last = resumed.event_id if resumed is not None else None
+            self.hand.extend([(at, Rebuilt(event_of(last) if last is not None else None))])
         start = self.wanted.start if isinstance(self.wanted.start, datetime) else None
         self._reader = Reader(self._sources, self.wanted.room_id, at, begin=start, passed=passed)
         if self._telling:

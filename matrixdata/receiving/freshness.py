@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from matrixdata.errors import MatrixDataError, NotSent, Rejected, Unknown
+from matrixdata.model.member import event_of
 from matrixdata.protocol.requests import event, messages
 from matrixdata.protocol.sync import MalformedResponse, parse_messages
 
@@ -81,18 +82,18 @@ class Freshness:
                 await changed.wait()
         return False
 
-    async def reach(self, room_id: str, event_id: str) -> int | None:
-        """The position of an event in the timeline, with all that stands behind it fetched; None if it is nowhere.
+    async def reach(self, room_id: str, key: str) -> int | None:
+        """The position of an event, or of a record in one, with all behind it fetched; None if it is nowhere.
 
         Raises:
             NotSent, Unknown, RateLimited: the server was not reached.
         """
-        if not await self._rooms.has_events([event_id]):
+        if not await self._rooms.has_events([key]):
             try:
-                await self._caller.call(event(room_id, event_id))
+                await self._caller.call(event(room_id, event_of(key)))
             except Rejected:
                 return None  # so that not the whole history is fetched in search of it
-        return await self._backfill.reach(room_id, event_id)
+        return await self._backfill.reach(room_id, key)
 
     async def complete(
         self,

@@ -26,7 +26,8 @@ class Cursor:
         since: the change from which on it calls things new; None: everything.
         position: the position in the timeline up to which the past is read; None: all of it.
         from_time: where the past began, microseconds since 1970 UTC; None: at the start.
-        event_id: the event behind which it goes on in another replica; None where that is where it began.
+        event_id: the event behind which it goes on in another replica, or the key of a record in one; None where
+            that is where it began.
     """
 
     replica: str
