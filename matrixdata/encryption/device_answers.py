@@ -82,7 +82,8 @@ def device_from(user_id: str, device_id: str, keys: Mapping[str, JSON]) -> Devic
         return "its keys are malformed"
     if not is_signed(keys, user_id, f"ed25519:{device_id}", ed25519):
         return "it did not sign its keys"
-    return Device(user_id, device_id, curve25519, ed25519, keys)
+    lasting = {name: value for name, value in keys.items() if name != "unsigned"}  # which the server adds
+    return Device(user_id, device_id, curve25519, ed25519, lasting)
 
 
 def introduced(tx: Transaction, device: Device) -> Device | None:

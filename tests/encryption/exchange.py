@@ -31,6 +31,7 @@ SCHEMA = (Path(replica.__file__).parent / "migrations" / "account_0001.sql").rea
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 ALGORITHM = "signed_curve25519"
+_ids = count(1)  # of requests, never the same twice in this process
 
 
 class Refused(Exception):
@@ -188,7 +189,7 @@ class Exchange:
 
 
 class Peer:
-    """A device: an engine, its database, and its way to the exchange."""
+    """A device: an engine, its database (one that is at `path` goes on where it stopped), its way to the exchange."""
 
     def __init__(
         self,
@@ -200,10 +201,10 @@ class Peer:
     ) -> None:
         self.exchange = exchange
         self.clock = clock or Clock()
-        ids = count(1)
-        self.me = Me(user_id, device_id, b"k" * 32, self.clock, lambda: f"{user_id}/{device_id}/{next(ids)}")
+        self.me = Me(user_id, device_id, b"k" * 32, self.clock, lambda: f"request-{next(_ids)}")
         self.connection = sqlite3.connect(path, isolation_level=None)
-        self.connection.executescript(SCHEMA)
+        if not self.connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            self.connection.executescript(SCHEMA)
         self.engine = Engine(self.me)
         self.received: list[Received] = []
         with self.transaction() as tx:
