@@ -214,7 +214,15 @@ class Tampered(MatrixDataError):
 
 
 class DeviceUntrusted(MatrixDataError):
-    """A recipient's identity changed or is not verified; a human must decide."""
+    """The identity of those in `user_ids` changed: nothing is sent to a room with them until a human has decided."""
+
+    def __init__(self, user_ids: Sequence[str]) -> None:
+        self.user_ids = tuple(user_ids)
+        whose = " and ".join(self.user_ids)
+        super().__init__(
+            f"the identity of {whose} is another than before: they set up encryption anew, or somebody poses as them. "
+            f"Ask them; then client.keys.acknowledge({self.user_ids[0]!r}) accepts it, and what is queued goes out."
+        )
 
 
 class StoreLocked(MatrixDataError):

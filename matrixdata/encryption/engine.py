@@ -8,17 +8,40 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from matrixdata.encryption import device_answers, device_keys, device_lists, olm, outgoing, to_device
+from matrixdata.encryption import (
+    decryption,
+    device_answers,
+    device_keys,
+    device_lists,
+    key_requests,
+    olm,
+    outbound,
+    outgoing,
+    recipients,
+    sharing,
+    to_device,
+)
 from matrixdata.encryption.port import Received
 from matrixdata.encryption.transaction import Transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from matrixdata.encryption.port import Outgoing, SyncChanges
+    from matrixdata.encryption.port import (
+        Clear,
+        Encrypted,
+        Outgoing,
+        Policy,
+        Prepared,
+        Session,
+        SyncChanges,
+        Undecryptable,
+    )
+    from matrixdata.encryption.recipients import RoomPolicy
     from matrixdata.encryption.transaction import Me
     from matrixdata.model.json import JSON
+    from matrixdata.protocol.events import Event
 
 log = logging.getLogger("matrixdata.encryption")
 
@@ -68,9 +91,12 @@ class Engine:
             case "upload":
                 return device_keys.uploaded(tx, request, response)
             case "query":
-                return device_answers.answered(tx, request, response)
+                result = device_answers.answered(tx, request, response)
+                key_requests.answer(tx)
+                return result
             case "claim":
                 olm.claimed(tx, request, response)
+                key_requests.answer(tx)
             case "signatures":
                 device_lists.mark_stale(tx, [self.me.user_id])
             case "to_device":
@@ -110,6 +136,62 @@ class Engine:
     def mark_stale(self, c: sqlite3.Connection, users: Iterable[str] | None = None) -> None:
         """The devices of these users (None: of everybody) may have changed unseen, as while nobody synced."""
         device_lists.mark_stale(self._tx(c), users)
+
+    # -- rooms ------------------------------------------------------------------------------------------
+    def note_room(self, c: sqlite3.Connection, room_id: str, content: bytes) -> None:
+        """The room's m.room.encryption was seen; the room is encrypted from now on. See `outbound.note_room`."""
+        outbound.note_room(self._tx(c), room_id, content)
+
+    def is_encrypted(self, c: sqlite3.Connection, room_id: str) -> bool:
+        """Whether the room was ever seen to be encrypted."""
+        return outbound.is_encrypted(self._tx(c), room_id)
+
+    def set_policy(
+        self, c: sqlite3.Connection, room_id: str, policy: Policy, members: Iterable[str] | None = None
+    ) -> None:
+        """Whom to trust in the room: which devices, and of which members (None: of all)."""
+        recipients.set_policy(self._tx(c), room_id, policy, members)
+
+    def policy(self, c: sqlite3.Connection, room_id: str) -> RoomPolicy:
+        """Whom we trust in the room."""
+        return recipients.policy(self._tx(c), room_id)
+
+    def rotate(self, c: sqlite3.Connection, room_id: str) -> None:
+        """Somebody was seen to leave the room: what is written from now on has another key."""
+        outbound.rotate(self._tx(c), room_id)
+
+    def prepare(
+        self,
+        c: sqlite3.Connection,
+        room_id: str,
+        members: Iterable[str],
+        *,
+        history_visibility: str = "shared",
+    ) -> Prepared:
+        """What is to be sent before something can be encrypted for the room. See `sharing.prepare`.
+
+        Raises:
+            DeviceUntrusted: the identity of a member changed, which somebody has to acknowledge.
+        """
+        return sharing.prepare(self._tx(c), room_id, members, history_visibility=history_visibility)
+
+    def encrypt(self, c: sqlite3.Connection, room_id: str, event_type: str, content: bytes) -> Encrypted:
+        """Encrypt an event, in the transaction in which `prepare` left nothing to send. See `outbound.encrypt`.
+
+        Raises:
+            KeyMissing: the room was not prepared, or its session is used up.
+        """
+        return outbound.encrypt(self._tx(c), room_id, event_type, content)
+
+    def decrypt(
+        self, c: sqlite3.Connection, room_id: str, events: Sequence[Event]
+    ) -> list[Clear | Undecryptable]:
+        """What m.room.encrypted events of one room hold, in the same order, or why that cannot be known."""
+        return decryption.decrypt(self._tx(c), room_id, events)
+
+    def ask_for_keys(self, c: sqlite3.Connection, sessions: Iterable[Session]) -> int:
+        """Ask our other verified devices for these sessions; for how many somebody was asked now."""
+        return key_requests.ask(self._tx(c), sessions)
 
     def _tx(self, c: sqlite3.Connection) -> Transaction:
         return Transaction(c, self.me)

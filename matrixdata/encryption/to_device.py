@@ -6,11 +6,20 @@ All of it in one transaction: a token that is stored stands for messages that ar
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from matrixdata.encryption import device_keys, device_lists, olm_decryption
+from matrixdata.encryption import (
+    device_keys,
+    device_lists,
+    history,
+    inbound,
+    key_requests,
+    olm_decryption,
+    withheld,
+)
 from matrixdata.encryption.olm_order import in_order
-from matrixdata.encryption.port import OLM, Received, ToDevice
+from matrixdata.encryption.port import OLM, Received, Session, ToDevice
 from matrixdata.encryption.reading import is_sane, json_text, parsed_object
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("matrixdata.encryption")
 
 _FOR_OTHERS = ("m.key.verification.", "m.secret.")
-_ONLY_ENCRYPTED = ("m.room_key", "m.forwarded_room_key", "m.secret.send", "m.room_key.bundle")
+_ONLY_ENCRYPTED = ("m.room_key", "m.forwarded_room_key", "m.secret.send", "m.room_key_bundle")
 """In clear, they could be from the server: a key or a secret that somebody planted (CVE-2022-39251)."""
 
 _MOST_WAITING = 1_000  # in the inbox; the oldest go first
@@ -35,12 +44,12 @@ def receive(tx: Transaction, changes: SyncChanges) -> Received:
     Raises:
         StoreCorrupt: our own keys cannot be opened.
     """
-    waiting = False
+    news = _News()
     for event in _decrypted(tx, changes.to_device):
         if isinstance(event, ToDevice):
-            waiting |= _take_clear(tx, event)
+            _take_clear(tx, event, news)
         else:
-            waiting |= _take_encrypted(tx, event)
+            _take_encrypted(tx, event, news)
     device_keys.note_counts(tx, changes.one_time_keys, changes.fallback_unused)
     device_lists.mark_stale(tx, changes.changed)
     device_lists.untrack(tx, changes.left)
@@ -48,7 +57,9 @@ def receive(tx: Transaction, changes: SyncChanges) -> Received:
         tx.connection.execute("UPDATE olm_account SET token = ?", (changes.token,))
     if changes.to_device:
         olm_decryption.forget_old(tx)
-    return Received(users=frozenset(changes.changed), waiting=waiting)
+    if changes.changed or changes.to_device:
+        key_requests.answer(tx)
+    return Received(frozenset(news.sessions), frozenset(changes.changed), news.waiting)
 
 
 def token(tx: Transaction) -> str | None:
@@ -76,6 +87,18 @@ def taken(tx: Transaction, number: int) -> None:
     tx.connection.execute("DELETE FROM inbox WHERE id = ?", (number,))
 
 
+@dataclass(slots=True)
+class _News:
+    """What came of the events so far."""
+
+    waiting: bool = False
+    sessions: set[Session] = field(default_factory=set)
+
+    def session(self, changed: Session | None) -> None:
+        if changed is not None:
+            self.sessions.add(changed)
+
+
 # -- one by one -------------------------------------------------------------------------------------------
 def _decrypted(tx: Transaction, events: tuple[ToDevice, ...]) -> list[ToDevice | Decrypted]:
     """The events in clear as they came, then those that could be decrypted."""
@@ -99,23 +122,37 @@ def _decrypted(tx: Transaction, events: tuple[ToDevice, ...]) -> list[ToDevice |
     return clear + [it for it in opened if it is not None]
 
 
-def _take_clear(tx: Transaction, event: ToDevice) -> bool:
+def _take_clear(tx: Transaction, event: ToDevice, news: _News) -> None:
     if event.type in _ONLY_ENCRYPTED:
         log.warning("ignored a %s of %s that was not encrypted", event.type, event.sender)
     elif event.type.startswith(_FOR_OTHERS):
-        return _keep(tx, event)
+        news.waiting |= _keep(tx, event)
+    elif event.type == "m.room_key.withheld":
+        news.session(withheld.receive(tx, event))
+    elif event.type == "m.room_key_request":
+        key_requests.receive_request(tx, event)
     else:
         log.info("ignored a to-device event of type %r of %s", event.type, event.sender)
-    return False
 
 
-def _take_encrypted(tx: Transaction, decrypted: Decrypted) -> bool:
+def _take_encrypted(tx: Transaction, decrypted: Decrypted, news: _News) -> None:
     event = decrypted.event
     if event.type.startswith(_FOR_OTHERS):
-        return _keep(tx, event)
-    if event.type != "m.dummy":
-        log.info("ignored an encrypted to-device event of type %r of %s", event.type, event.sender)
-    return False
+        news.waiting |= _keep(tx, event)
+        return
+    match event.type:
+        case "m.room_key":
+            news.session(inbound.receive_room_key(tx, event, decrypted.ed25519))
+        case "m.forwarded_room_key":
+            news.session(key_requests.receive_forwarded(tx, event))
+        case "m.room_key_bundle":
+            news.session(history.receive(tx, event))
+        case "m.room_key.withheld":
+            news.session(withheld.receive(tx, event))
+        case "m.dummy":
+            pass
+        case _:
+            log.info("ignored an encrypted to-device event of type %r of %s", event.type, event.sender)
 
 
 def _keep(tx: Transaction, event: ToDevice) -> bool:

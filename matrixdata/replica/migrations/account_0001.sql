@@ -200,8 +200,13 @@ CREATE TABLE inbox (
 CREATE TABLE encrypted_room (
     room_id      TEXT PRIMARY KEY,
     messages     INTEGER NOT NULL,           -- a session serves so many
-    period       INTEGER NOT NULL,           -- and so long, microseconds
-    policy       TEXT NOT NULL DEFAULT 'cross-signed',
+    period       INTEGER NOT NULL            -- and so long, microseconds
+) STRICT, WITHOUT ROWID;
+
+-- Whom our own user trusts in a room. Never taken from the room.
+CREATE TABLE room_policy (
+    room_id      TEXT PRIMARY KEY,
+    policy       TEXT NOT NULL CHECK (policy IN ('cross-signed', 'verified', 'all')),
     members      BLOB                        -- JSON list of user ids: only they get keys and are read; NULL: every member
 ) STRICT, WITHOUT ROWID;
 
@@ -212,10 +217,11 @@ CREATE TABLE megolm_outbound (
     pickle      TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     messages    INTEGER NOT NULL DEFAULT 0,  -- encrypted so far
-    shared      INTEGER NOT NULL DEFAULT 0   -- history visibility at its start allows to share it later (MSC4268)
+    shared      INTEGER NOT NULL DEFAULT 0,  -- history visibility at its start allows to share it later (MSC4268)
+    members     BLOB NOT NULL DEFAULT x'5B5D' -- JSON list of who were members when it was last shared
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE megolm_recipient (
-    session_id  TEXT NOT NULL,
+    session_id  TEXT NOT NULL,               -- '': whoever was told once that no Olm session could be made
     user_id     TEXT NOT NULL,
     device_id   TEXT NOT NULL,
     sender_key  TEXT NOT NULL,
@@ -224,6 +230,7 @@ CREATE TABLE megolm_recipient (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE megolm_inbound (
+    id           INTEGER PRIMARY KEY,
     room_id      TEXT NOT NULL,
     session_id   TEXT NOT NULL,
     sender_key   TEXT NOT NULL,
@@ -233,31 +240,31 @@ CREATE TABLE megolm_inbound (
     pickle       TEXT NOT NULL,
     first_index  INTEGER NOT NULL,
     shared       INTEGER NOT NULL DEFAULT 0, -- flagged shared_history by its sender
+    standing     TEXT NOT NULL DEFAULT 'unknown', -- the best that was ever known of the device
     forwarders   BLOB NOT NULL DEFAULT x'5B5D', -- JSON list of Curve25519 keys it passed through
+    source       TEXT,                       -- for a bundle: the user on whose word we have it
     backed_up    TEXT,                       -- version of the backup that has it as it is here
-    PRIMARY KEY (room_id, session_id)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (room_id, session_id)
+) STRICT;
 CREATE INDEX megolm_inbound_backup ON megolm_inbound (backed_up);
 
 -- Which event used which index of a session: another event with the same is a replay, also after a restart.
 CREATE TABLE megolm_index (
-    room_id      TEXT NOT NULL,
-    session_id   TEXT NOT NULL,
-    ix           INTEGER NOT NULL,
-    event_id     TEXT NOT NULL,
-    origin_time  INTEGER NOT NULL,
-    PRIMARY KEY (room_id, session_id, ix)
+    session  INTEGER NOT NULL,               -- megolm_inbound.id
+    ix       INTEGER NOT NULL,
+    event    BLOB NOT NULL,                  -- digest of event id and time
+    PRIMARY KEY (session, ix)
 ) STRICT, WITHOUT ROWID;
 
--- Why a sender did not give us a session's key (m.room_key.withheld).
+-- Why a sender did not give us a session's key (m.room_key.withheld). It comes unencrypted: a hint, no more.
 CREATE TABLE withheld (
-    room_id     TEXT NOT NULL,
+    room_id     TEXT NOT NULL,               -- '' with session_id the device's Curve25519 key: all of that device's
     session_id  TEXT NOT NULL,
-    sender_key  TEXT NOT NULL,
+    sender      TEXT NOT NULL,
     code        TEXT NOT NULL,
     reason      TEXT NOT NULL,
-    PRIMARY KEY (room_id, session_id)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (room_id, session_id, sender)
+) STRICT;
 
 -- Keys of sessions that we asked our own devices for.
 CREATE TABLE key_request (
@@ -265,8 +272,28 @@ CREATE TABLE key_request (
     room_id     TEXT NOT NULL,
     session_id  TEXT NOT NULL,
     at          INTEGER NOT NULL,
+    devices     BLOB NOT NULL,               -- JSON list of the devices asked
     UNIQUE (room_id, session_id)
 ) STRICT;
+
+-- Keys that our own devices asked us for, until they are answered or a day old.
+CREATE TABLE key_asked (
+    request_id  TEXT NOT NULL,
+    device_id   TEXT NOT NULL,
+    room_id     TEXT NOT NULL,
+    session_id  TEXT NOT NULL,
+    at          INTEGER NOT NULL,
+    PRIMARY KEY (device_id, request_id)
+) STRICT, WITHOUT ROWID;
+
+-- Bundles of a room's keys that others offered us (MSC4268), until we join by their invite or the offer is old.
+CREATE TABLE key_bundle (
+    room_id     TEXT NOT NULL,
+    sender      TEXT NOT NULL,
+    sealed      BLOB NOT NULL,               -- where the encrypted file is, and its key
+    at          INTEGER NOT NULL,
+    PRIMARY KEY (room_id, sender)
+) STRICT, WITHOUT ROWID;
 
 -- Private keys: cross-signing, backup.
 CREATE TABLE secret (
