@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matrixdata import replica
-from matrixdata.encryption import device_lists, olm, outgoing
+from matrixdata.encryption import cross_signing, device_lists, identities, olm, outgoing
 from matrixdata.encryption.engine import Engine
 from matrixdata.encryption.port import Received, SyncChanges, ToDevice
 from matrixdata.encryption.transaction import Me, Transaction
@@ -282,6 +282,23 @@ class Peer:
         """Track these users and ask for their devices."""
         self.do(self.engine.track, users)
         self.flush()
+
+    def cross_sign(self) -> None:
+        """Make a cross-signing identity (another one, if there is one), publish it and sign this device."""
+        body = self.do(cross_signing.create) or self.do(cross_signing.upload)
+        self.exchange.identities[self.me.user_id] = {
+            usage: json.loads(json.dumps(body[f"{usage}_key"])) for usage in cross_signing.USAGE.values()
+        }
+        self.sign_device(self)
+        self.do(self.engine.mark_stale)
+        self.flush()
+        own = self.exchange.identities[self.me.user_id]
+        [master] = own["master"]["keys"].values()
+        self.do(identities.set_verified, self.me.user_id, master)
+
+    def sign_device(self, other: Peer) -> None:
+        """Say on the server that the other device is of this user too."""
+        self.exchange.sign(self.do(cross_signing.sign_device, other.device().keys))
 
     def send(self, other: Peer, event_type: str, content: dict[str, Any]) -> bool:
         """Encrypt one event for another device, claiming if need be, and send it. Whether that was possible."""
