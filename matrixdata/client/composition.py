@@ -101,7 +101,13 @@ class Composition:
             intake,
             store.sync_lease,
             rollback=Rollback(
-                caller, store.rooms, intake, store.outbox, user_id=user_id, new_id=world.new_id
+                caller,
+                store.rooms,
+                intake,
+                store.outbox,
+                user_id=user_id,
+                new_id=world.new_id,
+                tell=store.sharing.tell,
             ),
             choose_source=partial(choose_source, caller, store.rooms),
             usable=transport.usable,

@@ -19,7 +19,7 @@ from matrixdata.errors import (
 )
 from matrixdata.model.steps import reached
 from matrixdata.receiving.sources import TokenRefused
-from matrixdata.replica.sharing import Shared
+from matrixdata.replica.sharing import Shared, Told
 from matrixdata.transport.caller import Backoff
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Leader:
         reached("read.1 received")
         if isinstance(course.failing, (NotSent, Unknown)) and not self._refusals:
             # Before the commit: readers are told of the outage before they get what was missed in it.
-            course.outages.ended(course.last_answer, str(course.failing))
+            await self._tell_outage(str(course.failing))
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
         self._doubts = 0
         if token is not None:
@@ -192,6 +192,15 @@ class Leader:
         await self._rollback.after(tips)
         self._compared |= unsure
         return self._refusals < _REFUSED_AGAIN
+
+    async def _tell_outage(self, reason: str) -> None:
+        """It is over."""
+        since = self._course.last_answer
+        self._course.outages.ended(since, reason)
+        try:
+            await self._sharing.tell(Told(since=since, reason=reason))
+        except MatrixDataError as error:  # the disk; what is committed next meets the same
+            log.info("other processes could not be told that an outage is over: %s", error)
 
     async def _doubt(self, source: Source, token: str | None) -> None:
         """The server answers otherwise; this token it may fail on for ever (measured: after a room was forgotten)."""

@@ -28,7 +28,7 @@ class Outage:
 
 
 class Outages:
-    """Those that are over. One client's sync loop writes, its subscriptions read."""
+    """Those that are over, whichever process met them. One client's sync loop writes, its subscriptions read."""
 
     def __init__(self) -> None:
         self.count = 0

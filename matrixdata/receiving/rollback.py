@@ -8,6 +8,7 @@ has. Nothing is sent again by itself: what was lost is listed, and somebody deci
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,6 +21,7 @@ from matrixdata.receiving.pipeline import state_rows
 from matrixdata.receiving.standing import GONE
 from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.rows import RoomChange
+from matrixdata.replica.sharing import Told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -44,9 +46,10 @@ class Rollback:
 
     Args:
         new_id: fresh ids of at least 128 random bits, for transaction ids.
+        tell: lets other processes on the store know.
 
     Attributes:
-        found: the last rollback that this client found; None before.
+        found: the last rollback that was found since this client was opened; None before.
         found_in: the last one of each room.
     """
 
@@ -59,6 +62,7 @@ class Rollback:
         *,
         user_id: str,
         new_id: Callable[[], str],
+        tell: Callable[[Told], Awaitable[None]],
     ) -> None:
         self._caller = caller
         self._rooms = rooms
@@ -66,6 +70,7 @@ class Rollback:
         self._outbox = outbox
         self._user_id = user_id
         self._new_id = new_id
+        self._tell = tell
         self.found: ServerRolledBack | None = None
         self.found_in: dict[str, ServerRolledBack] = {}
 
@@ -145,7 +150,13 @@ class Rollback:
             await self._mend(room_id, first)
         finally:
             # Only now: a subscription that meets it ends, and what was fetched is to be handed out before.
-            self.found = self.found_in[room_id] = found
+            self.note(found)
+            with suppress(MatrixDataError):  # the disk: what it was to be told of has its own reason to fail
+                await self._tell(Told(room_id, found.lost))
+
+    def note(self, found: ServerRolledBack) -> None:
+        """It was found, by this process or by another."""
+        self.found = self.found_in[found.room_id] = found
 
     async def _common(self, room_id: str, page: MessagesPage) -> str | None:
         """The newest event of the server's that we know; None if its whole history is unknown to us."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from matrixdata.errors import ClientClosed, MatrixDataError, StoreLocked, Unknown
+from matrixdata.errors import ClientClosed, MatrixDataError, ServerRolledBack, StoreLocked, Unknown
 from matrixdata.receiving.course import Course
 from matrixdata.receiving.leading import Leader
 from matrixdata.replica.sharing import Shared
@@ -21,7 +21,6 @@ from matrixdata.replica.sharing import Shared
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from matrixdata.errors import ServerRolledBack
     from matrixdata.receiving.intake import Intake
     from matrixdata.receiving.outages import Outages
     from matrixdata.receiving.rollback import Rollback
@@ -208,6 +207,7 @@ class SyncLoop:
 
     async def _hear(self) -> None:
         course = self._course
+        await self._hear_told()
         shared = self._shared = await self._sharing.read()
         if not course.wanted <= shared.wanted:
             await self._sharing.want(course.wanted - shared.wanted)
@@ -218,11 +218,20 @@ class SyncLoop:
         await self._on_foreign()
         course.notify()
 
+    async def _hear_told(self) -> None:
+        """What another process found out while it led."""
+        for told in await self._sharing.hear():
+            if told.room_id is None:
+                self._course.outages.ended(told.since, told.reason)
+            else:
+                self._rollback.note(ServerRolledBack(told.room_id, told.lost))
+
     # -- leading ----------------------------------------------------------------------------------------
     async def _lead(self) -> None:
         """Sync for all, until another process took over because this one had stood still."""
         course = self._course
         course.live, course.asked, course.led_in = set(), set(), None
+        await self._hear_told()
         failure: MatrixDataError | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen, tasks.cancel_scope)

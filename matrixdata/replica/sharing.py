@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matrixdata.replica.database import Database
 
 
+# So much of what was told is kept: enough for whoever looks now and then.
+_KEPT = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """How the leader is doing.
@@ -34,12 +38,31 @@ class Shared:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the leader found out: that an outage is over, or that the server forgot events of a room.
+
+    Attributes:
+        room_id: where it forgot events; None for an outage.
+        lost: how many.
+        since: when the server had last answered before the outage, microseconds since 1970 UTC; None when never.
+        reason: why it could not be reached.
+    """
+
+    room_id: str | None = None
+    lost: int = 0
+    since: int | None = None
+    reason: str = ""
+
+
 class Sharing:
     """Reads and writes those facts, and notices commits of other processes."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
         self._watch = Watch(database.path)
+        self._own: set[int] = set()  # what this process told itself
+        self._heard: tuple[str, int] | None = None  # up to here, in which replica
 
     async def read(self) -> Shared:
         """The facts as they stand."""
@@ -72,6 +95,39 @@ class Sharing:
             c.execute("REPLACE INTO meta VALUES ('problem', ?)", (problem,))
 
         await self._db.write(work)
+
+    async def tell(self, told: Told) -> None:
+        """As the leader: let the others know."""
+
+        def work(c: sqlite3.Connection) -> int | None:
+            query = "INSERT INTO told (room_id, lost, since, reason) VALUES (?, ?, ?, ?)"
+            number = c.execute(query, (told.room_id, told.lost, told.since, told.reason)).lastrowid
+            c.execute("DELETE FROM told WHERE number <= ? - ?", (number, _KEPT))
+            return number
+
+        number = await self._db.write(work)
+        if number is not None:
+            self._own.add(number)
+
+    async def hear(self) -> list[Told]:
+        """What other processes told since the last call; the first call only takes note of where that begins."""
+
+        def work(c: sqlite3.Connection) -> tuple[str, int, list[tuple[int, Told]]]:
+            replica = c.execute("SELECT value FROM meta WHERE key = 'replica'").fetchone()[0]
+            rows = c.execute(
+                "SELECT number, room_id, lost, since, reason FROM told ORDER BY number"
+            ).fetchall()
+            return (
+                replica,
+                max((row[0] for row in rows), default=0),
+                [(row[0], Told(*row[1:])) for row in rows],
+            )
+
+        replica, newest, rows = await self._db.read(work)
+        heard, self._heard = self._heard, (replica, newest)
+        if heard is None or heard[0] != replica:
+            return []
+        return [told for number, told in rows if number > heard[1] and number not in self._own]
 
     def news(self) -> bool:
         """Whether anything was committed since the last call, by any process. Cheap; never waits."""

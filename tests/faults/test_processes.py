@@ -32,8 +32,11 @@ def say(*words):
 def listen(live):
     with readings.subscribe() as sub:
         live.set()
-        for record in sub:
-            say("got", record.uid)
+        for item in sub.events():
+            if isinstance(item, md.Record):
+                say("got", item.uid)
+            elif isinstance(item, md.Reconnected):
+                say("reconnected", item.since is not None)
 
 live = threading.Event()
 threading.Thread(target=listen, args=(live,), daemon=True).start()
@@ -48,6 +51,8 @@ for line in sys.stdin:
         say("rows", sorted(record.uid for record in readings.query(timeout=20, on_incomplete="raise")))
     elif command == "status":
         say("status", client.status().synced_by)
+    elif command == "connected":
+        say("connected", client.status().connected)
 """
 
 
@@ -79,7 +84,7 @@ class Peer:
 
     @property
     def answers(self):
-        return [words for words in self.said if words[0] not in {"got", "live"}]
+        return [words for words in self.said if words[0] not in {"got", "live", "reconnected"}]
 
     @property
     def got(self):
@@ -108,11 +113,12 @@ class Shared:
     name: str
     room_id: str
     raw: object
+    network: object
     peers: list = field(default_factory=list)
 
     def peer(self):
         account = self.server.account(self.name)
-        peer = Peer((account["homeserver"], account["user"], str(account["store"])))
+        peer = Peer((self.network.url, account["user"], str(account["store"])))
         self.peers.append(peer)
         wait_until(lambda: peer.is_live() or peer.process.poll() is not None, 60)
         assert peer.is_live()
@@ -126,15 +132,15 @@ class Shared:
     @property
     def stamp(self):
         schema = self.raw.state(self.room_id, "io.matrixdata.collection")
-        return {"schema": schema["schema"]} if "schema" in schema else {}
+        return {"schema": schema["schema"]["hash"]}
 
 
 @pytest.fixture
 def shared(server):
-    name = server.name("writer")
-    with server.connect(name) as client:
+    name, network = server.name("writer"), server.proxy()
+    with server.connect(name, url=network.url) as client:
         room_id = client.create_collection("readings", schema=SCHEMA, encrypted=False).room_id
-    shared = Shared(server, name, room_id, server.raw(name))
+    shared = Shared(server, name, room_id, server.raw(name), network)
     yield shared
     for peer in shared.peers:
         if peer.process.poll() is None:
@@ -205,3 +211,16 @@ def test_two_clients_of_one_process_share_a_store_each_with_rooms_of_its_own(ser
             "b",
         )
     assert first.status().synced_by == second.status().synced_by == os.getpid()
+
+
+@fault("F26", broken=Break(SYNCING, "self._course.outages.ended(told.since, told.reason)", "pass"))
+def test_an_outage_that_the_leader_met_is_told_by_those_who_follow_it(shared):
+    first, second = shared.peer(), shared.peer()
+    shared.network.down()
+    wait_until(lambda: second.ask("connected") == [False])
+    shared.send("meanwhile")
+    shared.network.up()
+    for peer in (first, second):
+        wait_until(lambda peer=peer: peer.has("meanwhile"))
+        told = [words for words in peer.said if words[0] in {"got", "reconnected"}]
+        assert told == [["reconnected", True], ["got", "meanwhile"]]

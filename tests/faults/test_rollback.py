@@ -59,6 +59,9 @@ class Restored:
                 wait_until(lambda readings=readings: readings.query(timeout=5).count() == 3)
                 wait_until(lambda name=name: self.clients[name].outbox.list() == [])
         self.subscription = self.collections["reader"].subscribe(start="new").__enter__()
+        # On the same store, so that it lets the first one ask the server.
+        second = self.server.connect("reader", url=self.networks["reader"].url)
+        self.following = second.collection("readings").subscribe(start="new").__enter__()
         for name, client in self.clients.items():
             self.networks[name].down()
             if name.startswith("victim"):
@@ -79,6 +82,7 @@ class Restored:
         return sorted(uids(self.other.records(self.collections[name].room_id)))
 
     def close(self):
+        self.following.__exit__(None, None, None)
         self.subscription.__exit__(None, None, None)
         for each in reversed(self.server.open):
             each.close()
@@ -142,6 +146,15 @@ def test_a_subscription_hands_out_what_came_and_ends_by_saying_that_the_server_w
         handed += (subscription.get(timeout=20).value["temp"] for _ in range(3))
     assert handed == [4]
     assert caught.value.room_id == restored.collections["reader"].room_id
+    assert caught.value.lost == 2
+
+
+@fault("F18", broken=Break(ROLLBACK, "await self._tell(Told(room_id, found.lost))", "pass"))
+def test_a_subscription_in_a_process_that_follows_the_leader_ends_with_the_same(restored):
+    handed = []
+    with pytest.raises(md.ServerRolledBack) as caught:
+        handed += (restored.following.get(timeout=20).value["temp"] for _ in range(3))
+    assert handed == [4]
     assert caught.value.lost == 2
 
 

@@ -17,6 +17,16 @@ CREATE TABLE followed (
     live     INTEGER NOT NULL      -- 1: in step since this leader began
 ) STRICT, WITHOUT ROWID;
 
+-- What the process that leads found out, for the others to tell their users: the server answers again after an outage,
+-- or has forgotten events of a room. The last few.
+CREATE TABLE told (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    room_id  TEXT,                 -- where events were forgotten; NULL: an outage is over
+    lost     INTEGER,              -- how many
+    since    INTEGER,              -- when the server had answered before the outage, microseconds since 1970 UTC
+    reason   TEXT                  -- of the outage
+) STRICT;
+
 CREATE TABLE room (
     id          INTEGER PRIMARY KEY,
     room_id     TEXT NOT NULL UNIQUE,
