@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from matrixdata.encryption import device_lists, identities, inbound, olm, outgoing, withheld
 from matrixdata.encryption.names import are_names
-from matrixdata.encryption.port import MEGOLM, Prepared
+from matrixdata.encryption.port import MEGOLM, Prepared, Session
 from matrixdata.encryption.reading import json_text, object_at, parsed_object, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matrixdata.encryption.port import Device, Outgoing, Session, ToDevice
+    from matrixdata.encryption.port import Device, Outgoing, ToDevice
     from matrixdata.encryption.transaction import Transaction
     from matrixdata.model.json import JSON, JSONObject
 
