@@ -36,7 +36,7 @@ _FALLBACK_SERVES = _HOUR
 
 _OF_THE_DEVICE = (  # what a login as another device must not go on with
     *("olm_account", "olm_session", "olm_seen", "unwedging", "unclaimable", "outgoing", "inbox"),
-    *("megolm_outbound", "megolm_recipient", "key_request"),
+    *("megolm_outbound", "megolm_recipient", "withheld", "key_request", "key_asked"),
 )
 
 CLONED = (

@@ -20,6 +20,8 @@ from matrixdata.encryption.unpadded import encoded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from vodozemac import Account
+
     from matrixdata.encryption.outgoing import Stored
     from matrixdata.encryption.port import Device, Outgoing
     from matrixdata.encryption.transaction import Transaction
@@ -95,12 +97,13 @@ def claimed(tx: Transaction, request: Stored, response: Mapping[str, JSON]) -> N
     """Take an answer to /keys/claim: a session is made with each device whose key came, signed by that device."""
     failures = object_at(response, "failures")
     unwedging = request.purpose.get("unwedging") is True
+    account = load(tx)  # a session that we begin uses up nothing of it
     fresh = []
     for curve25519, user_id in _claimed_devices(request).items():
         device = device_lists.by_key(tx, curve25519)
         if device is None or device.user_id != user_id:
             continue
-        if _establish(tx, device, object_at(response, "one_time_keys", user_id, device.device_id)):
+        if _establish(tx, account, device, object_at(response, "one_time_keys", user_id, device.device_id)):
             fresh.append(device)
         else:
             is_down = user_id.partition(":")[2] in failures
@@ -131,7 +134,7 @@ def _claimed_devices(request: Stored) -> dict[str, str]:
     return {key: str(user) for key, user in object_at(request.purpose, "devices").items()}
 
 
-def _establish(tx: Transaction, device: Device, given: JSONObject) -> bool:
+def _establish(tx: Transaction, account: Account, device: Device, given: JSONObject) -> bool:
     for key_id in given:
         key = text_at(given, key_id, "key")
         if key is None or not key_id.startswith(f"{ALGORITHM}:"):
@@ -140,7 +143,6 @@ def _establish(tx: Transaction, device: Device, given: JSONObject) -> bool:
         if not is_signed(object_at(given, key_id), device.user_id, signer, device.ed25519):
             log.warning("ignored a key of %s: device %r did not sign it", device.user_id, device.device_id)
             continue
-        account = load(tx)
         try:
             one_time_key = Curve25519PublicKey.from_base64(key)
             identity_key = Curve25519PublicKey.from_base64(device.curve25519)

@@ -55,11 +55,36 @@ class Decrypted:
     ed25519: str
 
 
+class AccountAtWork:
+    """This device's account, read once for all the messages that come together: with many keys it takes 50 ms.
+
+    Belongs to one transaction.
+    """
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._account: Account | None = None
+
+    def get(self) -> Account:
+        """The account, in which a session that is made uses up a one-time key."""
+        if self._account is None:
+            self._account = load(self._tx)
+        return self._account
+
+    def save(self) -> None:
+        """Keep what was used up."""
+        save(self._tx, self.get())
+
+    def discard(self) -> None:
+        """Nothing was used up after all."""
+        self._account = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Opened:
     session: Session
     clear: bytes
-    account: Account | None = None  # where a one-time key of it was used
+    is_new: bool = False  # the session, which used up a one-time key
 
 
 def message_for(own_key: str, event: ToDevice) -> Message | None:
@@ -73,7 +98,7 @@ def message_for(own_key: str, event: ToDevice) -> Message | None:
     return None if not ciphertext else Message(event.sender, sender_key, kind, ciphertext)
 
 
-def decrypt(tx: Transaction, message: Message) -> Decrypted | None:
+def decrypt(tx: Transaction, message: Message, account: AccountAtWork) -> Decrypted | None:
     """Decrypt and check a message; what comes of it is written in this transaction.
 
     Returns:
@@ -83,25 +108,21 @@ def decrypt(tx: Transaction, message: Message) -> Decrypted | None:
     digest = message.digest()
     if tx.connection.execute("SELECT 1 FROM olm_seen WHERE digest = ?", (digest,)).fetchone():
         return None
-    opened = _opened(tx, message)
+    opened = _opened(tx, message, account)
     if opened is None:
         log.info("a message of %s cannot be decrypted; the session is replaced", message.sender)
         olm.found_broken(tx, message.sender, message.sender_key)
         return None
-    payload = parsed_object(opened.clear)
-    fault = "it is no event" if payload is None else _fault(tx, message, payload)
-    if payload is None or fault:
-        log.warning("ignored an encrypted message of %s: %s", message.sender, fault)
+    checked = _checked(tx, message, opened.clear)
+    if isinstance(checked, str):
+        log.warning("ignored an encrypted message of %s: %s", message.sender, checked)
+        account.discard()
         return None
-    device = _device(tx, message, payload)
-    if isinstance(device, str):
-        log.warning("ignored an encrypted message of %s: %s", message.sender, device)
-        return None
-    if opened.account is not None:
-        save(tx, opened.account)
+    if opened.is_new:
+        account.save()
     olm_sessions.received(tx, message.sender_key, opened.session)
     tx.connection.execute("INSERT INTO olm_seen VALUES (?, ?)", (digest, tx.me.clock()))
-    return _decrypted(message, payload, device)
+    return checked
 
 
 def forget_old(tx: Transaction) -> None:
@@ -110,7 +131,7 @@ def forget_old(tx: Transaction) -> None:
 
 
 # -- decrypting -------------------------------------------------------------------------------------------
-def _opened(tx: Transaction, message: Message) -> _Opened | None:
+def _opened(tx: Transaction, message: Message, account: AccountAtWork) -> _Opened | None:
     try:
         any_message = AnyOlmMessage.from_parts(message.kind, message.ciphertext)
         pre_key = any_message.to_pre_key()
@@ -125,13 +146,12 @@ def _opened(tx: Transaction, message: Message) -> _Opened | None:
     known = olm_sessions.find(tx, message.sender_key, pre_key.session_id())
     if known is not None:
         return _decrypted_by(known, any_message)
-    account = load(tx)
     try:
         sender_key = Curve25519PublicKey.from_base64(message.sender_key)
-        session, clear = account.create_inbound_session(sender_key, pre_key)
+        session, clear = account.get().create_inbound_session(sender_key, pre_key)
     except ValueError:
         return None
-    return _Opened(session, clear, account)
+    return _Opened(session, clear, is_new=True)
 
 
 def _decrypted_by(session: Session, message: AnyOlmMessage) -> _Opened | None:
@@ -142,6 +162,16 @@ def _decrypted_by(session: Session, message: AnyOlmMessage) -> _Opened | None:
 
 
 # -- checking (spec "Validation of incoming decrypted events") ---------------------------------------------
+def _checked(tx: Transaction, message: Message, clear: bytes) -> Decrypted | str:
+    """What is inside, or why that is not believed."""
+    payload = parsed_object(clear)
+    fault = "it is no event" if payload is None else _fault(tx, message, payload)
+    if payload is None or fault:
+        return fault or ""
+    device = _device(tx, message, payload)
+    return device if isinstance(device, str) else _decrypted(message, payload, device)
+
+
 def _fault(tx: Transaction, message: Message, payload: JSONObject) -> str | None:
     if payload.get("sender") != message.sender:
         return "it names another sender"
@@ -159,21 +189,27 @@ def _fault(tx: Transaction, message: Message, payload: JSONObject) -> str | None
 def _device(tx: Transaction, message: Message, payload: JSONObject) -> Device | str | None:
     """The device that sent it; None: not known yet; text: why it cannot be the one."""
     ed25519 = text_at(payload, "keys", "ed25519")
+    known = device_lists.by_key(tx, message.sender_key)
     if "sender_device_keys" in payload:
-        described = _described(message, object_at(payload, "sender_device_keys"))
+        keys = object_at(payload, "sender_device_keys")
+        if known is not None and known.keys == keys:  # checked before
+            return _same(message, known, ed25519)
+        described = _described(message, keys)
         if isinstance(described, str) or described.ed25519 != ed25519:
             return "the device keys in it do not fit"
-        known = device_lists.by_key(tx, message.sender_key)
         found = device_answers.introduced(tx, described)
         if found is None and known is not None and known.user_id == message.sender:
             return "its device's fingerprint is another than before"
         if known is None or known.user_id != message.sender:
             _look_up(tx, message.sender)
         return found
-    known = device_lists.by_key(tx, message.sender_key)
     if known is None:
         _look_up(tx, message.sender)
         return None
+    return _same(message, known, ed25519)
+
+
+def _same(message: Message, known: Device, ed25519: str | None) -> Device | str:
     if known.user_id != message.sender or known.ed25519 != ed25519:
         return "it comes from another device than it says"
     return known

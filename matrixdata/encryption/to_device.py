@@ -118,7 +118,8 @@ def _decrypted(tx: Transaction, events: tuple[ToDevice, ...]) -> list[ToDevice |
                 log.info("ignored an encrypted message of %s that is not for this device", event.sender)
             else:
                 messages.append(message)
-    opened = (olm_decryption.decrypt(tx, it) for it in in_order(messages))
+    account = olm_decryption.AccountAtWork(tx)
+    opened = (olm_decryption.decrypt(tx, it, account) for it in in_order(messages))
     return clear + [it for it in opened if it is not None]
 
 
