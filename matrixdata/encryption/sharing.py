@@ -105,7 +105,10 @@ def _has_to_go(
 def _give(tx: Transaction, room_id: str, session: Outbound, chosen: Chosen) -> list[LeftOut] | Prepared:
     """Queue the key for those who lack it; what is left are those who cannot or must not have it."""
     given = _given(tx, session.session_id)
-    lacking = [it for it in chosen.devices if given.get(_who(it), ("", _TOLD))[1] == _TOLD]
+    again = _to_be_given_again(tx, session.session_id)
+    lacking = [
+        it for it in chosen.devices if given.get(_who(it), ("", _TOLD))[1] == _TOLD or _who(it) in again
+    ]
     if not lacking:
         return list(chosen.left_out)
     claim = olm.claim(tx, lacking)
@@ -173,9 +176,27 @@ def given_from(tx: Transaction, session_id: str, device: Device) -> int | None:
     return index if key == device.curve25519 and index != _TOLD else None
 
 
+def give_again(tx: Transaction, sender_key: str) -> None:
+    """A device had to replace its Olm session with us: what was sent to it by the old one may be lost.
+
+    It stays noted as one that may have the keys, so that they are replaced when it must not read any more.
+    """
+    tx.connection.execute("UPDATE megolm_recipient SET again = 1 WHERE sender_key = ?", (sender_key,))
+
+
+def _to_be_given_again(tx: Transaction, session_id: str) -> set[tuple[str, str]]:
+    rows = tx.connection.execute(
+        "SELECT user_id, device_id FROM megolm_recipient WHERE session_id = ? AND again", (session_id,)
+    )
+    return set(rows.fetchall())
+
+
 def _note(tx: Transaction, session_id: str, device: Device, index: int) -> None:
+    # Given a second time, a device still may read from where it could the first time.
     tx.connection.execute(
-        "REPLACE INTO megolm_recipient (session_id, user_id, device_id, sender_key, ix) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO megolm_recipient (session_id, user_id, device_id, sender_key, ix) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET again = 0, sender_key = excluded.sender_key, ix = CASE "
+        "WHEN sender_key = excluded.sender_key AND ix >= 0 THEN min(ix, excluded.ix) ELSE excluded.ix END",
         (session_id, device.user_id, device.device_id, device.curve25519, index),
     )
 

@@ -16,6 +16,7 @@ from matrixdata.encryption import (
     inbound,
     key_requests,
     olm_decryption,
+    sharing,
     withheld,
 )
 from matrixdata.encryption.olm_order import in_order
@@ -151,7 +152,7 @@ def _take_encrypted(tx: Transaction, decrypted: Decrypted, news: _News) -> None:
         case "m.room_key.withheld":
             news.session(withheld.receive(tx, event))
         case "m.dummy":
-            pass
+            sharing.give_again(tx, event.sender_key or "")
         case _:
             log.info("ignored an encrypted to-device event of type %r of %s", event.type, event.sender)
 

@@ -500,3 +500,35 @@ def test_a_device_that_cannot_be_reached_is_told_once_and_gets_the_key_when_it_c
     room.send(alice, {"n": 3})
     bob.settle()
     assert room.seen(bob)[2] == {"n": 3}
+
+
+def broken_while_the_key_was_on_its_way(room: Room, alice: Peer, bob: Peer) -> None:
+    """Bob lost his Olm sessions, a key came by one of them, and he has just told Alice of a new one."""
+    room.send(alice, {"n": 0})
+    bob.settle()
+    room.send(bob, {"n": 1})
+    alice.settle()
+    alice.do(outbound.rotate, ROOM)
+    bob.connection.execute("DELETE FROM olm_session")
+    room.send(alice, {"n": "lost"})
+    bob.settle()
+    alice.settle()
+
+
+def test_a_key_that_was_lost_with_a_broken_session_is_given_again(room: Room, alice: Peer, bob: Peer) -> None:
+    broken_while_the_key_was_on_its_way(room, alice, bob)
+    room.send(alice, {"n": 2})
+    bob.settle()
+
+    assert room.seen(bob) == [{"n": 0}, {"n": 1}, "too_early", {"n": 2}]
+    assert session_of(room.timeline[2]) == session_of(room.timeline[3])
+
+
+def test_who_waits_for_a_key_again_still_makes_it_be_replaced_by_leaving(
+    room: Room, alice: Peer, bob: Peer
+) -> None:
+    broken_while_the_key_was_on_its_way(room, alice, bob)
+    room.members.remove(BOB)
+    room.send(alice, {"n": 2})
+
+    assert session_of(room.timeline[2]) != session_of(room.timeline[3])

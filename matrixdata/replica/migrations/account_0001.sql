@@ -226,6 +226,7 @@ CREATE TABLE megolm_recipient (
     device_id   TEXT NOT NULL,
     sender_key  TEXT NOT NULL,
     ix          INTEGER NOT NULL,            -- can read from this message on; -1: was told that it will not
+    again       INTEGER NOT NULL DEFAULT 0,  -- 1: its Olm session broke, so it may not have got the key
     PRIMARY KEY (session_id, user_id, device_id)
 ) STRICT, WITHOUT ROWID;
 
