@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from matrixdata.errors import MissingExtra as MissingExtra
     from matrixdata.errors import NotFound as NotFound
     from matrixdata.errors import NotSent as NotSent
+    from matrixdata.errors import NotVerified as NotVerified
     from matrixdata.errors import PaginationLoop as PaginationLoop
+    from matrixdata.errors import PasswordNeeded as PasswordNeeded
     from matrixdata.errors import RateLimited as RateLimited
     from matrixdata.errors import RecordInvalid as RecordInvalid
     from matrixdata.errors import Rejected as Rejected
@@ -99,9 +101,9 @@ _HOMES = {
     "errors": (
         "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete",
         "IncompleteWarning", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
-        "PaginationLoop", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft", "RoomReplaced",
-        "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked", "Tampered",
-        "TooLarge", "Unknown", "Unsupported", "UpgradePending", "WrongKey",
+        "NotVerified", "PaginationLoop", "PasswordNeeded", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft",
+        "RoomReplaced", "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked",
+        "Tampered", "TooLarge", "Unknown", "Unsupported", "UpgradePending", "WrongKey",
     ),
     "model": (
         "CaughtUp", "Completeness", "Dropped", "Gap", "GapFilled", "Invalid", "InvalidRecord", "Position",

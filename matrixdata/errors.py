@@ -10,6 +10,7 @@ MatrixDataError
 │   └── RateLimited        the server asked us to wait longer than you allow
 ├── Rejected               the server refused, with an errcode; trying again will not help
 │   ├── LoggedOut          the session is over; your outbox and keys are kept
+│   ├── PasswordNeeded     the server asks for the account's password once more
 │   └── RoomLeft           you left, were kicked or banned; the replica is kept
 ├── Unknown                it may or may not have arrived; resolves later by itself
 │   └── PaginationLoop     the server's pages of history lead nowhere
@@ -19,6 +20,7 @@ MatrixDataError
 ├── KeyMissing             no key to decrypt with
 ├── WrongKey               a recovery key, passphrase or key file does not fit
 ├── Tampered               what was received is not what was sent
+├── NotVerified            a verification failed, or keys are not the expected ones
 ├── DeviceUntrusted        a recipient's device needs a human's decision
 ├── StoreLocked            another process holds this store
 │   └── CursorLocked       another subscription holds this cursor
@@ -132,6 +134,19 @@ class LoggedOut(Rejected):
         )
 
 
+class PasswordNeeded(Rejected):
+    """The server asks for the account's password once more before it does this. `session` goes on where it asked."""
+
+    def __init__(self, message: str = "", *, session: str = "") -> None:
+        self.session = session
+        super().__init__(
+            "M_UNAUTHORIZED",
+            (f"{message}; " if message else "")
+            + "it asks for the account's password before it does this: pass password=",
+            status=401,
+        )
+
+
 class RoomLeft(Rejected):
     """We are not (or no longer) in the room."""
 
@@ -211,6 +226,10 @@ class WrongKey(MatrixDataError, ValueError):
 
 class Tampered(MatrixDataError):
     """Encrypted content was changed on its way or where it was kept, or is not what its key is for; not used."""
+
+
+class NotVerified(MatrixDataError):
+    """A verification was refused or failed, or keys are not those that were expected. Nothing was trusted by it."""
 
 
 class DeviceUntrusted(MatrixDataError):

@@ -6,7 +6,7 @@ what comes from it is never more than unauthenticated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from matrixdata.encryption.signing import is_signed
 from matrixdata.encryption.unpadded import decoded, encoded
 
 if TYPE_CHECKING:
+    from matrixdata.encryption.port import Session
     from matrixdata.encryption.transaction import Transaction
     from matrixdata.model.json import JSON, JSONObject
 
@@ -147,3 +148,11 @@ def decrypted(private: bytes, room_id: str, session_id: str, data: JSON) -> JSON
         return None
     exported = read_object(clear)
     return None if exported is None else {**exported, "room_id": room_id, "session_id": session_id}
+
+
+def has_restored(tx: Transaction, version: str, sessions: Iterable[Session]) -> None:
+    """These sessions came from the backup of this version. What is better here than there is still to be uploaded."""
+    tx.connection.executemany(
+        "UPDATE megolm_inbound SET backed_up = ? WHERE room_id = ? AND session_id = ? AND origin = 'backup'",
+        ((version, it.room_id, it.session_id) for it in sessions),
+    )

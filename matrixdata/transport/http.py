@@ -13,7 +13,16 @@ import anyio
 import httpx
 import msgspec
 
-from matrixdata.errors import LoggedOut, MatrixDataError, NotSent, RateLimited, Rejected, Unknown, Unsupported
+from matrixdata.errors import (
+    LoggedOut,
+    MatrixDataError,
+    NotSent,
+    PasswordNeeded,
+    RateLimited,
+    Rejected,
+    Unknown,
+    Unsupported,
+)
 from matrixdata.model.hidden import HiddenBytes
 from matrixdata.model.problem import safe_text
 from matrixdata.transport.body import OneChunk
@@ -212,14 +221,16 @@ def classify(status: int, body: bytes, retry_after: str | None = None) -> Matrix
         return Unknown(f"the server failed with HTTP {status}{said}{advice}")
     if status == 401 and errcode in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
         return LoggedOut(soft=soft, message=message)
+    asked = _asked_again(body) if status == 401 else None
+    if asked is not None:
+        return PasswordNeeded(message, session=asked)
     if errcode == "M_UNRECOGNIZED" or (status in {404, 405} and not errcode):
         return Unsupported(
             "an endpoint this needs", f"the server answered HTTP {status} {errcode or 'without JSON'}"
         )
-    if not errcode:
-        # A homeserver states an errcode: this is a proxy or a captive portal, which decides nothing.
-        return Unknown(f"something on the way to the server answered HTTP {status}")
-    return Rejected(errcode, message, status=status)
+    # A homeserver states an errcode: without one this is a proxy or a captive portal, which decides nothing.
+    nobody = Unknown(f"something on the way to the server answered HTTP {status}")
+    return Rejected(errcode, message, status=status) if errcode else nobody
 
 
 def _standard_error(body: bytes) -> tuple[str, str, object, bool]:
@@ -236,6 +247,18 @@ def _standard_error(body: bytes) -> tuple[str, str, object, bool]:
         fields.get("retry_after_ms"),
         fields.get("soft_logout") is True,
     )
+
+
+def _asked_again(body: bytes) -> str | None:
+    """The session of a user-interactive authentication that the server began, "" without one; None: it began none."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if not isinstance(fields, dict) or not isinstance(fields.get("flows"), list):
+        return None
+    session = fields.get("session")
+    return session if isinstance(session, str) else ""
 
 
 def _pause(retry_after_ms: object, header: str | None) -> float:
