@@ -38,6 +38,7 @@ def status() -> None:
                 "stuck": known.stuck,
                 "dropped": known.dropped,
                 "gaps": known.gaps,
+                "gap_problem": known.gap_problem,
                 "invalid": known.invalid,
                 "undecryptable": known.undecryptable,
             }

@@ -195,7 +195,11 @@ class AsyncQuery:
         standing = await self._services.standing.of(self._room_id)
         since = moment(standing.since * 1000).isoformat() if standing.since is not None else ""
         self._completeness = Completeness(
-            **counts, pending=pending, fresh=fresh, left=since if standing.left else None
+            **counts,
+            pending=pending,
+            fresh=fresh,
+            left=since if standing.left else None,
+            gap_problem=await self._services.rooms.gap_trouble(self._room_id) if counts["gaps"] else None,
         )
 
     def _report(self) -> None:

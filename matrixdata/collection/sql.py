@@ -173,6 +173,7 @@ def merged(parts: list[Completeness]) -> Completeness:
         fresh=all(part.fresh for part in parts),
         forgotten=sum(part.forgotten for part in parts),
         left=next((part.left for part in parts if part.left is not None), None),
+        gap_problem=next((part.gap_problem for part in parts if part.gap_problem is not None), None),
     )
 
 

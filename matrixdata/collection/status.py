@@ -33,6 +33,7 @@ class Status:
         dropped: records that were dropped unsent because the store was full, since it was made.
         stuck: records that the server refused; kept in the outbox.
         gaps: stretches of history not fetched, over all rooms.
+        gap_problem: why one of them could not be fetched at the last attempt; None where nothing is known against it.
         rate_limited: seconds that the server still asks us to wait.
         store: damage met in the store since this client was opened, and what was done about it; None when none was.
     """
@@ -53,6 +54,7 @@ class Status:
     undecryptable: int
     rate_limited: float
     store: str | None = None
+    gap_problem: str | None = None
 
     def _repr_html_(self) -> str:
         """The facts, for notebooks; everything is escaped."""
@@ -63,6 +65,8 @@ class Status:
             lacks.insert(0, self.store)
         if self.dropped:
             lacks.append(f"{self.dropped} records were dropped unsent because the store was full")
+        if self.gap_problem:
+            lacks.append(self.gap_problem)
         if self.problem:
             lacks.insert(0, self.problem)
         return html.panel(
@@ -104,6 +108,7 @@ async def measured(
         invalid=rows["invalid"],
         undecryptable=rows["undecryptable"],
         rate_limited=services.caller.held_back,
+        gap_problem=await services.rooms.gap_trouble() if rows["gaps"] else None,
     )
 
 

@@ -61,7 +61,9 @@ def syncing_bar(
 
 
 def _show_syncing(bar: Any, state: SyncProgress) -> None:  # noqa: ANN401  tqdm is optional, so its type is too
-    bar.set_postfix_str(f"{state.gaps} gap{'s' * (state.gaps != 1)} left", refresh=False)
+    left = f"{state.gaps} gap{'s' * (state.gaps != 1)} left"
+    back_to = f", {state.span.days} days so far" if state.span is not None else ""
+    bar.set_postfix_str(left + back_to, refresh=False)
     bar.update(max(0, state.events - bar.n))
 
 

@@ -18,6 +18,7 @@ class Completeness:
         forgotten: rows included that the server once had and no longer has, as after its restore from a backup.
         left: since when we are no longer a member of the room, ISO 8601 in UTC; "" where that is not known, None
             while we are one.
+        gap_problem: why a gap could not be filled at the last attempt; None where nothing is known against it.
         fresh: the replica held all the server had when the query was asked; False also where nobody asked it.
     """
 
@@ -28,6 +29,7 @@ class Completeness:
     fresh: bool = True
     forgotten: int = 0
     left: str | None = None
+    gap_problem: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -45,12 +47,16 @@ class Completeness:
             "fresh": self.fresh,
             "forgotten": self.forgotten,
             "left": self.left,
+            "gap_problem": self.gap_problem,
         }
 
     def __str__(self) -> str:
         parts = []
         if self.gaps:
-            parts.append(f"{self.gaps} gap{'s' * (self.gaps > 1)} in the history; call collection.sync()")
+            why = f" ({self.gap_problem})" if self.gap_problem else ""
+            parts.append(
+                f"{self.gaps} gap{'s' * (self.gaps > 1)} in the history{why}; call collection.sync()"
+            )
         if self.undecryptable:
             parts.append(f"{self.undecryptable} undecryptable")
         if self.invalid:

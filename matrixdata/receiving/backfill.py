@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
@@ -47,11 +48,22 @@ class SyncProgress:
         events: fetched so far.
         oldest: server time of the oldest event held, milliseconds since 1970 UTC; None before any.
         gaps: stretches still missing.
+        newest: that of the newest event held.
+        rate: events fetched in a second, since this began; 0 before the first.
     """
 
     events: int
     oldest: int | None
     gaps: int
+    newest: int | None = None
+    rate: float = 0.0
+
+    @property
+    def span(self) -> timedelta | None:
+        """The time from the oldest event held to the newest, as their servers state it; None before any."""
+        if self.oldest is None or self.newest is None:
+            return None
+        return timedelta(milliseconds=max(0, self.newest - self.oldest))
 
 
 class Backfill:
@@ -117,14 +129,16 @@ class Backfill:
             Rejected: the server refuses the history.
         """
         fetched, at, paging = 0, None, Paging(self._caller, room_id, patience=patience)
+        began = anyio.current_time()
         if progress is not None:
             await self._watch(room_id, progress)
         async with self._turns[room_id], self._watched(room_id):
             while gaps := await self._rooms.gaps(room_id):
-                oldest = await self._rooms.oldest_time(room_id)
-                self._tell(room_id, SyncProgress(fetched, oldest, len(gaps)))
+                state = await self._state(room_id, fetched, len(gaps), began)
+                self._tell(room_id, state)
                 if progress is not None:
-                    progress(self._told[room_id])
+                    progress(state)
+                oldest = state.oldest
                 if back_to is not None and gaps[0].from_start and oldest is not None and oldest < back_to:
                     break
                 if down_to is not None and await self._rooms.reached(room_id, down_to) is not None:
@@ -133,8 +147,14 @@ class Backfill:
                     at, paging = gaps[0].id, Paging(self._caller, room_id, patience=patience)
                 fetched += await self._page(gaps[0], paging)
             if progress is not None:
-                progress(SyncProgress(fetched, await self._rooms.oldest_time(room_id), len(gaps)))
+                progress(await self._state(room_id, fetched, len(gaps), began))
             await self._compare(room_id, patience)
+
+    async def _state(self, room_id: str, events: int, gaps: int, began: float) -> SyncProgress:
+        oldest, newest = await self._rooms.times(room_id)
+        took = anyio.current_time() - began
+        rate = events / took if events and took > 0 else 0.0
+        return SyncProgress(events, oldest, gaps, newest=newest, rate=rate)
 
     async def reach(self, room_id: str, event_id: str) -> int | None:
         """Fetch history until an event is here with all that stands behind it; its position, None if it is nowhere.
@@ -181,6 +201,7 @@ class Backfill:
             raise
         except Rejected as error:
             if error.status != 400 or not gap.token:
+                await self._rooms.gap_problem(gap, str(error))
                 raise
             await self._rooms.gap_token_lost(gap)
             return 0

@@ -145,6 +145,15 @@ class Rooms:
             lambda c: c.execute("UPDATE gap SET problem = ? WHERE id = ?", (problem, gap.id))
         )
 
+    async def gap_trouble(self, room_id: str | None = None) -> str | None:
+        """Why a gap could not be filled at the last attempt, of one room or of any; None where nothing is known."""
+        query = (
+            "SELECT problem FROM gap WHERE problem IS NOT NULL"
+            " AND (?1 IS NULL OR room = (SELECT id FROM room WHERE room_id = ?1)) ORDER BY id DESC LIMIT 1"
+        )
+        row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
+        return row[0] if row else None
+
     async def gap_token_lost(self, gap: GapRow) -> None:
         """The server does not know a gap's token (any more): the way to it leads from the newest event again."""
         await self._db.write(lambda c: c.execute("UPDATE gap SET token = '' WHERE id = ?", (gap.id,)))
@@ -267,14 +276,19 @@ class Rooms:
         """The position of an event behind which nothing is missing; None where that is not so (yet)."""
         return await self._db.read(lambda c: timeline.reached(c, room_id, event_id))
 
-    async def oldest_time(self, room_id: str) -> int | None:
-        """Server time of the oldest event held, in milliseconds since 1970; None when none is."""
+    async def times(self, room_id: str) -> tuple[int | None, int | None]:
+        """Server times of the oldest and the newest event held, in milliseconds since 1970; None when none is."""
         query = (
             "SELECT e.origin_time FROM event e JOIN room r ON r.id = e.room"
-            " WHERE r.room_id = ? ORDER BY e.position LIMIT 1"
+            " WHERE r.room_id = ? ORDER BY e.position {} LIMIT 1"
         )
-        row = await self._db.read(lambda c: c.execute(query, (room_id,)).fetchone())
-        return row[0] if row else None
+
+        def work(c: sqlite3.Connection) -> tuple[int | None, int | None]:
+            rows = (c.execute(query.format(order), (room_id,)).fetchone() for order in ("ASC", "DESC"))
+            oldest, newest = (row[0] if row else None for row in rows)
+            return oldest, newest
+
+        return await self._db.read(work)
 
     # -- what the server forgot -------------------------------------------------------------------------
     async def newest_event(self, room_id: str) -> str | None:

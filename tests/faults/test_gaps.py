@@ -169,11 +169,15 @@ def test_pages_that_lead_in_a_circle_end_with_an_error_and_a_listed_gap(room, mo
     assert len(tokens) < 100
     query = collection.query(timeout=0, on_incomplete="ignore")
     assert (query.completeness.gaps, query.completeness.complete) == (1, False)
+    assert "in a loop" in query.completeness.gap_problem
+    assert "in a loop" in str(query.completeness)
+    assert "in a loop" in room.client.status().gap_problem
     room.client.close()
     room.network.fault = lambda _: None
     collection = room.read()
     collection.sync()
     assert room.same(collection)
+    assert room.client.status().gap_problem is None
 
 
 @fault(

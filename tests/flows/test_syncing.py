@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -381,6 +382,11 @@ def test_all_who_wait_for_history_are_told_how_far_it_is(server, monkeypatch):
         assert (syncing.result(), counting.result()) == (None, 12)
     assert all_told.is_set()
     assert told["sync"][0].gaps == told["query"][0].gaps == 1
+    first, last = told["sync"][0], told["sync"][-1]
+    assert (first.rate, last.gaps) == (0, 0)
+    assert last.rate > 0
+    assert last.span > first.span
+    assert last.oldest + last.span / timedelta(milliseconds=1) == last.newest
 
 
 def _filled(server, name, records):

@@ -59,8 +59,9 @@ def test_syncing_has_a_bar_too(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     with progress.syncing_bar(None) as told:
         told(SyncProgress(events=1000, oldest=0, gaps=2))
-        told(SyncProgress(events=2000, oldest=0, gaps=0))
+        told(SyncProgress(events=2000, oldest=0, gaps=0, newest=3 * 86_400_000, rate=500.0))
     assert "syncing" in terminal.getvalue()
+    assert "0 gaps left, 3 days so far" in terminal.getvalue()
 
 
 def test_a_query_that_waits_for_history_has_one_while_it_waits(monkeypatch):
