@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _DELAY = 1.0
 """Seconds before a bar appears: what is quicker needs none."""
+_PACE = 0.5
+"""Seconds between two drawings."""
 _TICK = 0.5
 """Seconds between two looks at the clock, where nothing else moves a bar."""
 
@@ -147,7 +149,7 @@ def _bar(
     except ImportError:
         return None
     return tqdm(
-        desc=what, unit=unit, delay=_DELAY, leave=False, dynamic_ncols=True, mininterval=0.5, **options
+        desc=what, unit=unit, delay=_DELAY, leave=False, dynamic_ncols=True, mininterval=_PACE, **options
     )
 
 

@@ -21,6 +21,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setattr(progress, "_DELAY", 0)
+    monkeypatch.setattr(progress, "_PACE", 0)
 
 
 def shown(monkeypatch, stderr, given=None):
