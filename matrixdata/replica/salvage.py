@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Rows looked for one by one where a table cannot be read through.
 _MOST_PROBES = 200_000
 _NAMED = 20
+# An earlier state of these may have encrypted something since: from it, another message would be encrypted the same way
+# (fault F28). Without them the next message gets a new key.
+_RATCHETS = ("megolm_outbound", "megolm_recipient")
 # Answered by the index over these columns alone, which may be whole where the rows are not.
 _BY_UID = "SELECT room_id, uid, id FROM outbox ORDER BY room_id, uid"
 
@@ -84,6 +87,8 @@ def lost(path: Path, mark: Mark, marked: tuple[str, int, int], c: sqlite3.Connec
     loss = mark.loss(marked, c)
     if loss is None:
         return None
+    for table in _RATCHETS:
+        c.execute(f"DELETE FROM {table}")  # noqa: S608  names of our own tables
     mark.accept(c)
     records = (
         f"{loss.records} record{'s' * (loss.records != 1)} accepted in them (number {loss.first} to {loss.last} of "
@@ -130,7 +135,8 @@ def _save(path: Path, numbered: int) -> _Saved:
 
 
 _TABLES = (
-    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'mark'"
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
+    "AND name NOT IN ('mark', 'megolm_outbound', 'megolm_recipient')"
 )
 
 
@@ -145,8 +151,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str, saved: _Saved) -> None:
     columns = [row["name"] for row in new.execute(f"PRAGMA table_info({table})")]
     saved.rows[table] = 0
-    for rowid in _rowids(old, table):
-        row = _row(old, table, rowid)
+    for rowid, row in _found(old, new, table):
         if row is None:
             if table == "outbox":
                 saved.unread += 1
@@ -162,6 +167,23 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str, saved: _
             saved.rows[table] += 1
         except sqlite3.Error:  # it breaks what the table promises: not what was written there
             saved.unread += table == "outbox"
+
+
+def _found(
+    old: sqlite3.Connection, new: sqlite3.Connection, table: str
+) -> Iterator[tuple[int, sqlite3.Row | None]]:
+    """The rows that are known of, by number, None for those that cannot be read; without numbers, those that can."""
+    info = new.execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()
+    if not info["wr"]:
+        yield from ((rowid, _row(old, table, rowid)) for rowid in _rowids(old, table))
+        return
+    keys = [row["name"] for row in new.execute(f"PRAGMA table_info({table})") if row["pk"]]
+    for direction in (
+        "ASC",
+        "DESC",
+    ):  # from both ends up to the damage; a row that comes twice is refused as such
+        order = ", ".join(f"{key} {direction}" for key in keys)
+        yield from ((0, row) for row in _rows(old, f"SELECT * FROM {table} ORDER BY {order}"))  # noqa: S608  as above
 
 
 def _is_whole(values: dict[str, Any]) -> bool:
