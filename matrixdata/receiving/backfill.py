@@ -146,8 +146,9 @@ class Backfill:
                 if gaps[0].id != at:
                     at, paging = gaps[0].id, Paging(self._caller, room_id, patience=patience)
                 fetched += await self._page(gaps[0], paging)
+            self._tell(room_id, state := await self._state(room_id, fetched, len(gaps), began))
             if progress is not None:
-                progress(await self._state(room_id, fetched, len(gaps), began))
+                progress(state)
             await self._compare(room_id, patience)
 
     async def _state(self, room_id: str, events: int, gaps: int, began: float) -> SyncProgress:
