@@ -5,18 +5,21 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from matrixdata.carrier import Courier, Keys
 from matrixdata.collection import Directory, Services
-from matrixdata.publishing import Acceptance, Readback, Receipts, Sender, review
+from matrixdata.publishing import Acceptance, Readback, Receipts, Sealing, Sender, review
 from matrixdata.receiving import (
     Backfill,
     Feed,
     Freshness,
     Intake,
+    KeyIntake,
+    Late,
     Rollback,
     Standings,
     SyncLoop,
@@ -52,6 +55,14 @@ class Environment:
     chance: Callable[[], float] = random.random
 
 
+def _pickle_key(store: Store) -> bytes:
+    """What the store's secrets are sealed with; kept outside its database."""
+    from matrixdata.encryption.vault import pickle_key, system_keyring  # noqa: PLC0415  not at `import matrixdata`
+
+    in_use = store.keys.is_in_use()
+    return pickle_key(store.directory, keyring=system_keyring(), in_use=in_use)
+
+
 class Composition:
     """The parts of one client that is open.
 
@@ -73,22 +84,38 @@ class Composition:
         user_id, receipts = transport.session.user_id, Receipts()
         store.outbox.on_change.append(receipts.update)
         store.rooms.on_commit.append(feed.wake)
-        intake = Intake(store.rooms, store.outbox, user_id=user_id, footprint=store.footprint)
+        keys = Keys(
+            store.keys,
+            who=lambda: transport.session,
+            pickle_key=partial(_pickle_key, store),
+            clock=world.clock,
+            new_id=world.new_id,
+        )
+        intake = Intake(
+            store.rooms, store.outbox, store.unread, keys, user_id=user_id, footprint=store.footprint
+        )
+        late = Late(store.unread, intake, store.rooms, store.keys)
+        keys.on_received.append(late.received)
         standing = Standings(
             caller,
             store.rooms,
             intake,
             user_id=user_id,
-            followed=lambda: self.loop.live if self.loop.failing is None else (),
+            followed=self._followed,
             clock=world.clock,
         )
-        self._readback = Readback(caller, store.rooms, who=lambda: transport.session, clock=world.clock)
+        self.courier = Courier(keys, caller, store.keys.lease, chance=world.chance)
+        self._readback = Readback(
+            caller, store.rooms, who=lambda: transport.session, clock=world.clock, keys=keys
+        )
+        sealing = Sealing(keys, self.courier, caller, store.outbox, store.rooms, followed=self._followed)
         self.sender = Sender(
             caller,
             store.outbox,
             receipts,
             store.send_lease,
             readback=self._readback,
+            sealing=sealing,
             barred=standing.barred,
             usable=transport.usable,
             clock=world.clock,
@@ -100,6 +127,7 @@ class Composition:
             store.sharing,
             intake,
             store.sync_lease,
+            keys=KeyIntake(keys, self.courier, store.rooms, late),
             rollback=Rollback(
                 caller,
                 store.rooms,
@@ -138,8 +166,16 @@ class Composition:
             new_id=world.new_id,
             check=check,
             quota=store.quota,
+            keys=keys,
+            late=late,
+            unread=store.unread,
+            sealing=sealing,
         )
         self.directory = Directory(self.services)
+
+    def _followed(self) -> Collection[str]:
+        """The rooms of which this process surely has what the server has."""
+        return self.loop.live if self.loop.failing is None else ()
 
     async def _heard(self) -> None:
         """Another process on this store may have committed something."""

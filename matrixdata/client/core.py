@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.query_spec import OnIncomplete
     from matrixdata.collection.sql import AsyncSqlResult
+    from matrixdata.encryption.port import Policy
     from matrixdata.model.session import Session
     from matrixdata.protocol.time import TimeUnit
     from matrixdata.replica.store import Store
@@ -170,6 +171,7 @@ class AsyncClient:
             parts.sender.run,
             parts.loop.run,
             parts.backfill.run,
+            parts.courier.run,
             parts.services.acceptance.held.run,
         )
 
@@ -219,6 +221,8 @@ class AsyncClient:
         time: str | Sequence[str] | None = None,
         time_unit: TimeUnit = "iso",
         encrypted: bool = True,
+        trust: Policy = "cross-signed",
+        members: Sequence[str] | None = None,
         public: bool = False,
         invite: Sequence[str] = (),
         exist_ok: bool = False,
@@ -232,13 +236,16 @@ class AsyncClient:
             time: the key (or dotted path) of the records' own time, by which since= and until= then select.
             time_unit: how it is written: "iso" for RFC 3339 text with an offset, or numbers of "s", "ms", "us"
                 or "ns" since 1970-01-01T00:00:00Z.
-            encrypted: end-to-end encryption; not in this version, so pass encrypted=False.
-            public: anyone who knows the room id can join and read; writing is for owners and invited writers.
+            encrypted: records are encrypted end to end, so that no server can read them. Names, schema and settings
+                are not; docs/encryption.md lists what stays visible. It cannot be undone.
+            trust: whose devices get the keys and are read; as in `AsyncCollection.set_trust`.
+            members: user ids that alone get keys and are read; likewise.
+            public: anyone who knows the room id can join and read, which needs encrypted=False; writing is for owners
+                and invited writers.
             invite: user ids to invite at once, as writers.
             exist_ok: return the collection if you already have one of that name.
 
         Raises:
-            Unsupported: encrypted=True.
             SchemaError: the schema is outside the profile, with every reason.
             Conflict: the name is taken (or, with exist_ok, has another schema).
         """
@@ -249,20 +256,29 @@ class AsyncClient:
             time=time,
             time_unit=time_unit,
             encrypted=encrypted,
+            trust=trust,
+            members=members,
             public=public,
             invite=invite,
         )
         return await self._directory.create(creation, exist_ok=exist_ok)
 
-    async def collection(self, name: str) -> AsyncCollection:
+    async def collection(self, name: str, *, trust: Policy | None = None) -> AsyncCollection:
         """Open a collection: a name you bound, #alias:server, or !room_id; the last two join if they can.
+
+        Args:
+            name: of the collection.
+            trust: sets whose devices get keys and are read, as `AsyncCollection.set_trust` does; None leaves it.
 
         Raises:
             NotFound: you bound no such name, and the message lists those you have; or no room has that alias.
             Rejected: you may not join that room.
         """
         self._check()
-        return await self._directory.open(name)
+        collection = await self._directory.open(name)
+        if trust is not None:
+            await collection.set_trust(trust)
+        return collection
 
     async def collections(self) -> list[CollectionInfo]:
         """Your collections: names you bound, and rooms you are in that say they are one."""

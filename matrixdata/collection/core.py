@@ -21,7 +21,9 @@ from matrixdata.collection.query_spec import Moment, OnIncomplete, checked_query
 from matrixdata.collection.roles import Role
 from matrixdata.collection.room_state import invite_as, members_of, state_events
 from matrixdata.collection.tables import AsyncTable, HistoryEvent, Member, StateEvent
+from matrixdata.collection.trust import set_trust
 from matrixdata.collection.writing import publish_one, publish_rows
+from matrixdata.errors import Unsupported
 from matrixdata.model import JSONObject, Position
 from matrixdata.model.problem import safe_text
 from matrixdata.receiving import AsyncSubscription, Overflow, Start, SyncProgress, Wanted
@@ -29,6 +31,7 @@ from matrixdata.receiving import AsyncSubscription, Overflow, Start, SyncProgres
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
     from matrixdata.collection.report import PublishReport
+    from matrixdata.encryption.port import Policy
     from matrixdata.publishing import AsyncReceipt, Milestone
     from matrixdata.replica.rules import Rules
 
@@ -37,13 +40,19 @@ class AsyncCollection:
     """A room as a collection of JSON records. Made by `client.create_collection` and `client.collection`."""
 
     def __init__(
-        self, services: Services, room_id: str, *, name: str | None, rules: Rules, encrypted: bool
+        self,
+        services: Services,
+        room_id: str,
+        *,
+        name: str | None,
+        rules: Rules,
+        trust: Policy | None = None,
     ) -> None:
         self._services = services
         self._room_id = room_id
         self._name = name
         self._rules = rules
-        self._encrypted = encrypted
+        self._trust = trust  # None: the room is not encrypted
         self._last: AsyncQuery | None = None  # for display
 
     def __repr__(self) -> str:
@@ -54,7 +63,7 @@ class AsyncCollection:
         return collection_html(
             name=self.name,
             room_id=self._room_id,
-            encrypted=self._encrypted,
+            encrypted=self.encrypted,
             schema=self.schema,
             found=self._last._completeness if self._last else None,
         )
@@ -74,7 +83,31 @@ class AsyncCollection:
     @property
     def encrypted(self) -> bool:
         """Whether the room is end-to-end encrypted."""
-        return self._encrypted
+        return self._trust is not None
+
+    @property
+    def trust(self) -> Policy | None:
+        """Whose devices get keys and are read: "cross-signed", "verified" or "all"; None where nothing is encrypted."""
+        return self._trust
+
+    async def set_trust(self, trust: Policy, *, members: Sequence[str] | None = None) -> None:
+        """Decide, for this collection and this machine, who gets keys from now on, and whose records are taken.
+
+        What could not be read before and now can, arrives; what was taken before stays.
+
+        Args:
+            trust: "cross-signed" takes devices that their owner signed, "verified" those of people whom you
+                verified, "all" any device that a server lists.
+            members: user ids that alone are given keys and read, whoever else is in the room; None: every member.
+
+        Raises:
+            Unsupported: the collection is not encrypted.
+        """
+        self._services.check()
+        if self._trust is None:
+            raise Unsupported("trust", f"{self.name!r} is not encrypted, so that nobody needs keys for it")
+        await set_trust(self._services, self._room_id, trust, members)
+        self._trust = trust
 
     @property
     def schema(self) -> JSONObject | bool | None:
@@ -145,6 +178,8 @@ class AsyncCollection:
         Raises:
             RecordInvalid, TooLarge: nothing was queued; every reason, with JSON Pointers.
             Rejected: the server refused it; it is kept in the outbox as stuck.
+            DeviceUntrusted: the identity of somebody who would get the key changed; the record is queued, and sent
+                once that is acknowledged.
             Conflict: the uid already stands for another record.
         """
         self._services.check()

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from matrixdata.errors import TooLarge, Unsupported
+from matrixdata.carrier.audience import ENCRYPTION, VISIBILITY
+from matrixdata.collection.trust import check_trust, check_user_ids
+from matrixdata.encryption.port import MEGOLM, Policy
+from matrixdata.errors import TooLarge
 from matrixdata.model import JSON, JSONObject
 from matrixdata.model.json import pointer
 from matrixdata.model.paths import parse_path
@@ -25,6 +28,12 @@ from matrixdata.protocol.time import TIME_UNITS, TimeUnit
 from matrixdata.validation import CompiledSchema, compile_schema
 
 _FIRST_VERSION = "1"
+# One key a week and not hundreds a day, each of which is a message to every device: docs/decisions/0016.
+ENCRYPTION_CONTENT: Mapping[str, JSON] = {
+    "algorithm": MEGOLM,
+    "rotation_period_ms": 7 * 24 * 3_600_000,
+    "rotation_period_msgs": 10_000,
+}
 PUBLIC_WRITER_LEVEL = 10
 _FORBIDDEN_STARTS = ("!", "#", "@", "-")
 # The account data type that keeps the name must fit Matrix's 255 bytes together with its prefix.
@@ -59,6 +68,9 @@ class Creation:
     time: TimeField | None
     public: bool
     invite: tuple[str, ...]
+    encrypted: bool = False
+    trust: Policy = "cross-signed"
+    members: tuple[str, ...] | None = None
 
     def body(self, uid: str) -> JSONObject:
         """The body of POST /createRoom; `uid` lets a retry find the room if the answer is lost."""
@@ -71,6 +83,11 @@ class Creation:
             state.append(
                 {"type": SCHEMA, "state_key": _FIRST_VERSION, "content": _schema_content(self.schema)}
             )
+        if self.encrypted:
+            state.append({"type": ENCRYPTION, "state_key": "", "content": {**ENCRYPTION_CONTENT}})
+            # Said, and not left to the server's preset, for it decides who is given keys: also those who are invited.
+            shared: JSONObject = {"history_visibility": "shared"}
+            state.append({"type": VISIBILITY, "state_key": "", "content": shared})
         # private_chat: in trusted_private_chat whoever is invited could set the schema.
         body: JSONObject = {
             "preset": "public_chat" if self.public else "private_chat",
@@ -111,18 +128,17 @@ def checked_creation(
     encrypted: bool,
     public: bool,
     invite: Sequence[str],
+    trust: Policy = "cross-signed",
+    members: Sequence[str] | None = None,
 ) -> Creation:
     """Check the arguments of `create_collection`; every mistake raises before anything is sent."""
-    if encrypted:
-        raise Unsupported(
-            "end-to-end encryption",
-            "this version has none yet; pass encrypted=False to make a collection that the server can read",
+    if encrypted and public:
+        raise ValueError(
+            "a public collection cannot be encrypted: whoever joins it could not read what is there already; pass "
+            "encrypted=False"
         )
-    if isinstance(invite, str):
-        raise TypeError(f"invite={invite!r}; it takes a list of user ids, such as [{invite!r}]")
-    for user_id in invite:
-        if not user_id.startswith("@") or ":" not in user_id:
-            raise ValueError(f"{user_id!r} is not a Matrix user id, which looks like @ada:example.org")
+    check_trust(trust, members)
+    invited = check_user_ids("invite", invite)
     if time_unit not in TIME_UNITS:
         raise ValueError(f"time_unit={time_unit!r}; it takes one of {', '.join(TIME_UNITS)}")
     field = None
@@ -130,4 +146,5 @@ def checked_creation(
         path = parse_path(time if isinstance(time, str) else tuple(time))
         field = TimeField(pointer(path), time_unit)
     compiled = compile_schema(cast("Mapping[str, JSON]", schema)) if schema is not None else None
-    return Creation(checked_name(name), compiled, field, public, tuple(invite))
+    allowed = None if members is None else tuple(members)
+    return Creation(checked_name(name), compiled, field, public, invited, encrypted, trust, allowed)

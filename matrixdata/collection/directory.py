@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
+from matrixdata.carrier.audience import ENCRYPTION
 from matrixdata.collection.bindings import bind, meaning
 from matrixdata.collection.core import AsyncCollection
 from matrixdata.collection.creation import Creation, checked_name
 from matrixdata.collection.tables import state_event
+from matrixdata.collection.trust import trust_of
 from matrixdata.errors import Conflict, NotFound, NotSent, Rejected, RoomLeft, Unknown, Unsupported
 from matrixdata.model import html
 from matrixdata.model.listing import Listing, readable
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matrixdata.collection.ports import Services
+    from matrixdata.encryption.port import Policy
     from matrixdata.replica.rows import StateRow
 
 # A room that we know to be in opens without the server, which is asked for no more than so many seconds.
@@ -126,6 +129,10 @@ class Directory:
                     "the server's answer names no room; calling again finds the room if it was made"
                 )
             room_id = made
+        if creation.encrypted:
+            await self._services.keys.write(
+                lambda engine, c: engine.set_policy(c, room_id, creation.trust, creation.members)
+            )
         collection = await self.open_room(room_id, name=creation.name)
         for user_id in creation.invite_later:
             await collection.invite(user_id)
@@ -243,8 +250,18 @@ class Directory:
             bindings = await self._services.account.bindings()
             name = next((bound for bound, room in bindings.items() if room == room_id), None)
         rules = await self._services.intake.rules(room_id)
-        encrypted = bool(await self._services.rooms.state(room_id, ("m.room.encryption",)))
-        return AsyncCollection(self._services, room_id, name=name, rules=rules, encrypted=encrypted)
+        trust = await self._encryption(room_id)
+        return AsyncCollection(self._services, room_id, name=name, rules=rules, trust=trust)
+
+    async def _encryption(self, room_id: str) -> Policy | None:
+        """By which policy keys are given, None where the room is not encrypted."""
+        keys = self._services.keys
+        stated = [row.content for row in await self._services.rooms.state(room_id, (ENCRYPTION,))]
+        if stated:
+            await keys.write(lambda engine, c: engine.note_room(c, room_id, stated[0]))
+        if await keys.read(lambda engine, c: engine.is_encrypted(c, room_id)):
+            return await trust_of(self._services, room_id)
+        return None
 
     async def leave(self, room_id: str) -> None:
         """Leave a room or decline an invite."""

@@ -37,7 +37,9 @@ async def history_events(services: Services, room_id: str, *, timeout: float) ->
     services.check_reading()
     await services.freshness.ready(room_id, timeout=timeout)
     pages = services.rooms.scan(room_id).events()
-    return [history_event(event) async for page in pages for event in page]
+    events = [event async for page in pages for event in page]
+    unread = await services.unread.decryptions(room_id) if any(event.sealed for event in events) else {}
+    return [history_event(event, *unread.get(event.event_id, (None, None))) for event in events]
 
 
 async def quarantined(services: Services, room_id: str, *, timeout: float) -> InvalidRecords:

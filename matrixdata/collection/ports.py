@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from matrixdata.carrier import Keys
 from matrixdata.errors import Unsupported
-from matrixdata.publishing import Acceptance, Receipts, Sender
-from matrixdata.receiving import Feed, Freshness, Intake, Sources, Standings
+from matrixdata.publishing import Acceptance, Receipts, Sealing, Sender
+from matrixdata.receiving import Feed, Freshness, Intake, Late, Sources, Standings
 from matrixdata.replica.account import Account
 from matrixdata.replica.jobs import Jobs
 from matrixdata.replica.outbox import Outbox
 from matrixdata.replica.quota import Quota
 from matrixdata.replica.rooms import Rooms
+from matrixdata.replica.unread import Unread
 from matrixdata.transport.caller import Caller
 
 
@@ -44,6 +46,10 @@ class Services:
     new_id: Callable[[], str]
     check: Callable[[], None]
     quota: Quota
+    keys: Keys
+    late: Late
+    unread: Unread
+    sealing: Sealing
 
     @property
     def reads(self) -> bool:

@@ -194,12 +194,14 @@ class AsyncQuery:
         counts = await self._services.rooms.counts(self._room_id)
         standing = await self._services.standing.of(self._room_id)
         since = moment(standing.since * 1000).isoformat() if standing.since is not None else ""
+        causes = await self._services.unread.causes(self._room_id) if counts["undecryptable"] else {}
         self._completeness = Completeness(
             **counts,
             pending=pending,
             fresh=fresh,
             left=since if standing.left else None,
             gap_problem=await self._services.rooms.gap_trouble(self._room_id) if counts["gaps"] else None,
+            causes=causes,
         )
 
     def _report(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,7 @@ def merged(parts: list[Completeness]) -> Completeness:
         forgotten=sum(part.forgotten for part in parts),
         left=next((part.left for part in parts if part.left is not None), None),
         gap_problem=next((part.gap_problem for part in parts if part.gap_problem is not None), None),
+        causes=dict(sum((Counter(part.causes) for part in parts), Counter())),
     )
 
 

@@ -34,6 +34,9 @@ class HistoryEvent:
         state_key: None for events that are no state.
         content: the content as it arrived; None once redacted.
         row_state: valid, invalid, undecryptable or redacted.
+        encrypted: it came encrypted; type and content are then its own, once it could be read.
+        cause: why it cannot be read, a word of docs/encryption.md's table; None where it can.
+        detail: and what would mend that.
     """
 
     event_id: str
@@ -43,6 +46,9 @@ class HistoryEvent:
     state_key: str | None
     content: JSON
     row_state: str
+    encrypted: bool = False
+    cause: str | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +84,8 @@ class Member:
     power_level: int
 
 
-def history_event(event: StoredEvent) -> HistoryEvent:
-    """A stored row as readers meet it."""
+def history_event(event: StoredEvent, cause: str | None = None, detail: str | None = None) -> HistoryEvent:
+    """A stored row as readers meet it; of one that cannot be read also why."""
     return HistoryEvent(
         event_id=event.event_id,
         sender=event.sender,
@@ -88,6 +94,9 @@ def history_event(event: StoredEvent) -> HistoryEvent:
         state_key=event.state_key,
         content=_content(event.content),
         row_state=event.row_state,
+        encrypted=event.sealed,
+        cause=cause,
+        detail=detail,
     )
 
 
@@ -177,7 +186,10 @@ class AsyncTable(Generic[T]):
 
 def _frame(kind: type[Any], rows: list[Any]) -> pd.DataFrame:
     cells = {f.name: [getattr(row, f.name) for row in rows] for f in fields(kind)}
-    return data_frame(cells, {"time": "datetime64[us, UTC]", "content": "object", "power_level": "Int64"})
+    return data_frame(
+        cells,
+        {"time": "datetime64[us, UTC]", "content": "object", "power_level": "Int64", "encrypted": "bool"},
+    )
 
 
 def data_frame(cells: Mapping[str, list[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -42,6 +42,9 @@ async def publish_one(
     if wait != "queued":
         try:
             await receipt.wait(wait, timeout=timeout)
+            held = services.sealing.held(room_id) if receipt.reason == "identity_changed" else None
+            if held is not None:
+                raise held
         except Rejected:
             await services.standing.explain(room_id)
             raise

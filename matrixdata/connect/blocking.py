@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matrixdata.collection.status import Status
     from matrixdata.connect.portal import Portal
     from matrixdata.connect.sql import SqlResult
+    from matrixdata.encryption.port import Policy
     from matrixdata.protocol.time import TimeUnit
     from matrixdata.publishing import Milestone
 
@@ -63,6 +64,15 @@ class Collection:
     def encrypted(self) -> bool:
         """Whether the room is end-to-end encrypted."""
         return self._collection.encrypted
+
+    @property
+    def trust(self) -> Policy | None:
+        """Whose devices get keys and are read; None where nothing is encrypted."""
+        return self._collection.trust
+
+    def set_trust(self, trust: Policy, *, members: Sequence[str] | None = None) -> None:
+        """Decide who gets keys, and whose records are taken; see AsyncCollection.set_trust."""
+        self._portal.call(self._collection.set_trust, trust, members=members)
 
     @property
     def schema(self) -> JSONObject | bool | None:
@@ -291,6 +301,8 @@ class Client:
         time: str | Sequence[str] | None = None,
         time_unit: TimeUnit = "iso",
         encrypted: bool = True,
+        trust: Policy = "cross-signed",
+        members: Sequence[str] | None = None,
         public: bool = False,
         invite: Sequence[str] = (),
         exist_ok: bool = False,
@@ -303,15 +315,17 @@ class Client:
             time=time,
             time_unit=time_unit,
             encrypted=encrypted,
+            trust=trust,
+            members=members,
             public=public,
             invite=invite,
             exist_ok=exist_ok,
         )
         return Collection(self._portal, collection)
 
-    def collection(self, name: str) -> Collection:
+    def collection(self, name: str, *, trust: Policy | None = None) -> Collection:
         """Open a collection: a name you bound, #alias:server, or !room_id; the last two join if they can."""
-        return Collection(self._portal, self._portal.call(self._client.collection, name))
+        return Collection(self._portal, self._portal.call(self._client.collection, name, trust=trust))
 
     def collections(self) -> list[CollectionInfo]:
         """Your collections: names you bound, and rooms you are in that say they are one."""

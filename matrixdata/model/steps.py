@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 STEPS: Final = (
     "publish.1 checked",  # nothing of it is on disk
     "publish.2 stored",  # durable; the caller does not know yet
+    "seal.1 prepared",  # in an encrypted room: who gets the key is known, and what is to be sent to them stored
+    "seal.2 shared",  # they have it
+    "seal.3 encrypted",  # the record is, and neither that nor the ratchet behind it is on disk
     "publish.3 sending",  # no byte has left
     "publish.3 answered",  # the server has it, we have not noted that
     "publish.4 recorded",  # its outcome is noted
     "publish.5 settled",  # its echo is in the replica and it has left the outbox
     "read.1 received",  # a response is parsed, nothing of it stored
+    "read.2 keys",  # keys and their token are stored, of the rooms nothing
     "read.2 judged",  # each event has its row state, nothing is stored
     "read.3 writing",  # inside the transaction
     "read.3 committed",  # rows and token are stored, the outbox is not settled
     "read.4 woken",  # subscribers know
+    "keys.1 sending",  # a request for keys is stored, no byte has left
+    "keys.2 answered",  # the server has answered it, that is not stored
+    "keys.3 stored",
     "backfill.1 received",
     "backfill.2 committed",
     "rollback.1 listed",  # our records that the server forgot are in the outbox, their events not yet marked

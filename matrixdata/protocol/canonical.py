@@ -30,6 +30,13 @@ between 100 and 200 (measured)."""
 _SERVER_BYTES = 3_500
 """What the server adds, as reckoned above."""
 
+_MESSAGE_BYTES = 1 + 6 + 4 + 16 + 8 + 64
+"""Of a Megolm message beside what it encrypts: version, counter, length, padding, authentication code, signature."""
+
+_ENVELOPE_BYTES = 700
+"""Of an encrypted event's content beside its ciphertext: five names (200 with punctuation), two keys of 43, a device
+id; a relation is repeated in clear."""
+
 
 def canonical_json(value: JSON) -> bytes:
     """Matrix's canonical JSON: keys sorted by code point, no spaces, UTF-8, integers within ±(2^53-1).
@@ -46,13 +53,29 @@ def canonical_json(value: JSON) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
+def sealed_size(size: int, *, event_type: str, room_id: str) -> int:
+    """At most so many bytes a content of `size` bytes takes once it is encrypted for a room (spec "Megolm").
+
+    The event inside is JSON with its type and room; the message around it has a counter, padding to 16 bytes, an
+    authentication code and a signature, and is written in base64; the envelope names algorithm, session and device.
+    """
+    inside = size + len(canonical_json({"type": event_type, "room_id": room_id, "content": {}}))
+    return -(-(inside + _MESSAGE_BYTES) // 3) * 4 + _ENVELOPE_BYTES
+
+
 def check_size(
-    content: JSONObject, *, event_type: str, room_id: str, sender: str, state_key: str | None = None
+    content: JSONObject,
+    *,
+    event_type: str,
+    room_id: str,
+    sender: str,
+    state_key: str | None = None,
+    encrypted: bool = False,
 ) -> int:
-    """Refuse an event that a homeserver might refuse for its size.
+    """Refuse an event that a homeserver might refuse for its size; `encrypted`: as it is once it is encrypted.
 
     Returns:
-        The bytes that `content` takes as canonical JSON.
+        The bytes that `content` takes as canonical JSON, encrypted if it is to be.
 
     Raises:
         TooLarge: the content takes more than MAX_CONTENT_BYTES, one of the four names more than 255, or
@@ -67,6 +90,8 @@ def check_size(
         if size > MAX_NAME_BYTES:
             raise TooLarge(size, MAX_NAME_BYTES, advice=f"Choose a shorter {name}.")
     size = len(canonical_json(content))
+    if encrypted:
+        size = sealed_size(size, event_type=event_type, room_id=room_id)
     if size > MAX_CONTENT_BYTES:
         raise TooLarge(size, MAX_CONTENT_BYTES)
     # Names full of control characters take six bytes for each one.

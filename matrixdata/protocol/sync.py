@@ -9,6 +9,7 @@ import msgspec
 
 from matrixdata.errors import Unknown
 from matrixdata.protocol.events import Event, parse_event
+from matrixdata.protocol.key_news import KeyMembers, KeyNews, ToDeviceList, key_news
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +49,11 @@ class RoomUpdate:
 
 @dataclass(frozen=True, slots=True)
 class SyncBatch:
-    """One sync response: everything in it, and the token that covers it."""
+    """One sync response: everything in it, and the token that covers it. `keys`: None where keys were not asked for."""
 
     token: str
     rooms: tuple[RoomUpdate, ...] = ()
+    keys: KeyNews | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,15 @@ class _SlidingRoom(msgspec.Struct):
     invite_state: list[msgspec.Raw] | None = None
 
 
+class _Extensions(msgspec.Struct):
+    to_device: ToDeviceList | None = None
+    e2ee: KeyMembers | None = None
+
+
 class _Sliding(msgspec.Struct):
     pos: _Token
     rooms: dict[str, _SlidingRoom] = {}
+    extensions: _Extensions | None = None
 
 
 class _Events(msgspec.Struct):
@@ -97,8 +105,9 @@ class _V2Rooms(msgspec.Struct):
     leave: dict[str, _V2Room] = {}
 
 
-class _V2(msgspec.Struct):
+class _V2(KeyMembers, kw_only=True):
     next_batch: _Token
+    to_device: _Events = msgspec.field(default_factory=_Events)
     rooms: _V2Rooms = msgspec.field(default_factory=_V2Rooms)
 
 
@@ -130,8 +139,13 @@ def _parsed(raws: Iterable[msgspec.Raw]) -> tuple[tuple[Event, ...], int]:
     return kept, len(events) - len(kept)
 
 
-def parse_sliding(data: bytes) -> SyncBatch:
-    """A simplified sliding sync response. Rooms that are only invites carry no timeline and are left out."""
+def parse_sliding(data: bytes, *, anew: bool = False) -> SyncBatch:
+    """A simplified sliding sync response. Rooms that are only invites carry no timeline and are left out.
+
+    Args:
+        data: the body.
+        anew: it was asked for without a position to go on from.
+    """
     response: _Sliding = decode(data, _Sliding)
     rooms = []
     for room_id, room in response.rooms.items():
@@ -149,11 +163,18 @@ def parse_sliding(data: bytes) -> SyncBatch:
                 unreadable=lost + lost_state,
             )
         )
-    return SyncBatch(response.pos, tuple(rooms))
+    return SyncBatch(response.pos, tuple(rooms), _sliding_keys(response.extensions, anew=anew))
 
 
-def parse_v2(data: bytes) -> SyncBatch:
-    """A /sync response (client-server API, "Syncing"): joined rooms and rooms left."""
+def _sliding_keys(extensions: _Extensions | None, *, anew: bool) -> KeyNews | None:
+    if extensions is None:
+        return None
+    to_device = extensions.to_device or ToDeviceList()
+    return key_news(to_device.events, extensions.e2ee or KeyMembers(), token=to_device.next_batch, anew=anew)
+
+
+def parse_v2(data: bytes, *, anew: bool = False) -> SyncBatch:
+    """A /sync response (client-server API, "Syncing"): joined rooms and rooms left; `anew` as for `parse_sliding`."""
     response: _V2 = decode(data, _V2)
     rooms = []
     for membership, found in (("join", response.rooms.join), ("leave", response.rooms.leave)):
@@ -172,7 +193,8 @@ def parse_v2(data: bytes) -> SyncBatch:
                     unreadable=lost + lost_state,
                 )
             )
-    return SyncBatch(response.next_batch, tuple(rooms))
+    keys = key_news(response.to_device.events, response, token=None, anew=anew)
+    return SyncBatch(response.next_batch, tuple(rooms), keys)
 
 
 def parse_messages(data: bytes) -> MessagesPage:

@@ -5,6 +5,7 @@ from matrixdata.publishing.parts import PART_BYTES, parted
 from matrixdata.publishing.readback import Readback
 from matrixdata.publishing.receipt import AsyncReceipt, Milestone, Receipts
 from matrixdata.publishing.review import review
+from matrixdata.publishing.sealing import Sealing
 from matrixdata.publishing.sender import Sender
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Milestone",
     "Readback",
     "Receipts",
+    "Sealing",
     "Sender",
     "parted",
     "review",

@@ -71,7 +71,9 @@ class Acceptance:
             raise RecordInvalid(problems)
         uid = self._new_id() if uid is None else uid
         content = pack_record(record, uid=uid, schema_hash=schema.hash if schema else None)
-        check_size(content, event_type=RECORD, room_id=room_id, sender=self._user_id)
+        check_size(
+            content, event_type=RECORD, room_id=room_id, sender=self._user_id, encrypted=rules.encrypted
+        )
         now = self._clock()
         time = rules.time_of(record)
         return OutboxItem(

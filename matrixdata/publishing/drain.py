@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import msgspec
 
-from matrixdata.errors import LoggedOut, NotSent, RateLimited, Rejected, Unknown, Unsupported
+from matrixdata.errors import DeviceUntrusted, LoggedOut, NotSent, RateLimited, Rejected, Unknown, Unsupported
 from matrixdata.model.steps import reached
 from matrixdata.protocol.requests import send_event, whoami
 from matrixdata.protocol.sync import decode
+from matrixdata.replica.wire import NotBegun
 from matrixdata.transport.caller import Backoff
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
     from matrixdata.model.delivery import Reason
     from matrixdata.publishing.readback import Readback
+    from matrixdata.publishing.sealing import Sealing
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.outbox_item import OutboxItem
+    from matrixdata.replica.wire import Wire
     from matrixdata.transport.caller import Caller
 
 log = logging.getLogger("matrixdata.publishing")
@@ -36,6 +39,8 @@ log = logging.getLogger("matrixdata.publishing")
 _SUSPECT = 5
 # After so many (some minutes) it is enough that the server answers otherwise.
 _CONDEMNED = 12
+# Seconds between two looks whether somebody has decided; deciding here ends the wait at once.
+_DECIDING = 5.0
 # Of an event id, in characters (client-server API, "Common Identifier Format", counts bytes).
 _LONGEST_ID = 255
 _BACKOFF = Backoff()
@@ -49,6 +54,7 @@ class Outcome(Enum):
     LIMITED = auto()
     UNREACHABLE = auto()
     UNANSWERED = auto()
+    HELD = auto()  # somebody has to decide first
     LOGGED_OUT = auto()
 
 
@@ -87,6 +93,7 @@ class Means:
     caller: Caller
     outbox: Outbox
     readback: Readback
+    sealing: Sealing
     barred: Barred
     turns: anyio.CapacityLimiter
     pause: Pause
@@ -142,6 +149,8 @@ class Drain:
                 return
             if outcome is Outcome.LIMITED:
                 await self._means.caller.limits["send"].wait()
+            elif outcome is Outcome.HELD:
+                await self._means.pause.wait(_DECIDING)
             elif outcome in {Outcome.UNREACHABLE, Outcome.UNANSWERED}:
                 failures += 1
                 if outcome is Outcome.UNREACHABLE:
@@ -172,9 +181,30 @@ class Drain:
             return Outcome.UNREACHABLE if isinstance(error, NotSent) else Outcome.UNANSWERED
         await self._means.caller.limits["send"].wait()
         async with self._means.turns:
-            if not await self._means.outbox.begin(item, self._means.clock()):
-                return Outcome.GONE
-            return await self._attempt(item, again)
+            wire = await self._begun(item, again, anew=doubtful)
+            return wire if isinstance(wire, Outcome) else await self._attempt(item, wire, again)
+
+    async def _begun(self, item: OutboxItem, again: int, *, anew: bool) -> Wire | Outcome:
+        """What is to be sent, noted durably; or why nothing is."""
+        means = self._means
+        try:
+            wire = await means.sealing.begin(item, means.clock(), anew=anew)
+        except LoggedOut:
+            await means.outbox.delayed(item, "logged_out", again=None)
+            self._on_logout()
+            return Outcome.LOGGED_OUT
+        except DeviceUntrusted as error:
+            log.warning("records for %s are held: %s", item.room_id, error)
+            await means.outbox.delayed(item, "identity_changed", again=None)
+            return Outcome.HELD
+        except (NotSent, Unknown) as error:
+            await means.outbox.delayed(item, _reason(error), again=again)
+            return Outcome.UNREACHABLE if isinstance(error, NotSent) else Outcome.UNANSWERED
+        except (
+            Rejected
+        ) as error:  # of what has to be known before something is encrypted, as where we are no member
+            return await self._refused(item, error, attempted=False)
+        return Outcome.GONE if isinstance(wire, NotBegun) else wire
 
     async def _is_there(self, item: OutboxItem) -> bool:
         """Whether the server has it, which is noted then. A uid that stands for another record there: stuck."""
@@ -188,9 +218,9 @@ class Drain:
         self._means.readback.forget(item)
         return True
 
-    async def _attempt(self, item: OutboxItem, again: int) -> Outcome:
+    async def _attempt(self, item: OutboxItem, wire: Wire, again: int) -> Outcome:
         means = self._means
-        request = send_event(item.room_id, item.type, item.txn_id, item.content)
+        request = send_event(item.room_id, wire.type, item.txn_id, wire.content)
         means.readback.attempted(item)
         reached("publish.3 sending")
         try:
@@ -219,18 +249,19 @@ class Drain:
         reached("publish.4 recorded")
         return Outcome.SENT
 
-    async def _refused(self, item: OutboxItem, error: Rejected) -> Outcome:
+    async def _refused(self, item: OutboxItem, error: Rejected, *, attempted: bool = True) -> Outcome:
         """Refused now; but an earlier attempt, whose answer was lost, may have been accepted before that."""
         try:
             if item.attempts and await self._is_there(item):
                 return Outcome.SENT
         except (NotSent, Unknown) as failure:
-            await self._means.outbox.came_back(item, _reason(failure))
+            if attempted:
+                await self._means.outbox.came_back(item, _reason(failure))
             return Outcome.UNANSWERED
         log.warning("record %s was refused: %s", item.uid, error)
         # An upgrade closes a room to members without much power: that is the reason then.
         reason = await self._means.barred(item.room_id, refused=True) or error.errcode
-        await self._means.outbox.stuck(item, reason, refused=True)
+        await self._means.outbox.stuck(item, reason, refused=attempted)
         self._means.readback.forget(item)
         return Outcome.GONE
 

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from matrixdata.carrier.audience import ENCRYPTED
 from matrixdata.errors import LoggedOut, Rejected, Unknown, Unsupported
 from matrixdata.protocol.content import RECORD
 from matrixdata.protocol.requests import events_of
 from matrixdata.protocol.sync import parse_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from matrixdata.carrier.keys import Keys
     from matrixdata.model.session import Session
     from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage
@@ -67,11 +69,6 @@ class _Search:
     seen: set[str] = field(default_factory=set)
 
 
-def clear_content(event: Event) -> bytes | None:
-    """The JSON text of a record's content, None where the event is none. Encrypted rooms will need another."""
-    return event.content if event.type == RECORD else None
-
-
 class Readback:
     """Looks for records of ours on the server.
 
@@ -79,7 +76,6 @@ class Readback:
         who: the session now.
         clock: microseconds since 1970 UTC.
         types: the event types in which records travel.
-        content_of: the JSON text of a record's content in an event of such a type.
     """
 
     def __init__(
@@ -89,15 +85,15 @@ class Readback:
         *,
         who: Callable[[], Session],
         clock: Callable[[], int],
+        keys: Keys,
         types: tuple[str, ...] = (RECORD,),
-        content_of: Callable[[Event], bytes | None] = clear_content,
     ) -> None:
         self._caller = caller
         self._rooms = rooms
         self._who = who
         self._clock = clock
+        self._keys = keys
         self._types = types
-        self._content_of = content_of
         self._relied_on: dict[int, _Since] = {}
         self._searches: dict[int, _Search] = {}
 
@@ -162,8 +158,8 @@ class Readback:
         except Rejected as error:
             log.info("the server does not show us our events in %s: %s", item.room_id, error)
             return None, True
-        for event in page.events:
-            found = self._match(item, event)
+        for event, content in await self._contents(item.room_id, page.events):
+            found = self._match(item, event, content)
             if found is not None:
                 return found, True
             if event.event_id == item.after_event:
@@ -176,7 +172,9 @@ class Readback:
 
     async def _page(self, room_id: str, search: _Search) -> MessagesPage:
         limit = _PAGE if search.pages else _FIRST_PAGE
-        request = events_of(room_id, self._who().user_id, self._types, start=search.token, limit=limit)
+        request = events_of(
+            room_id, self._who().user_id, (*self._types, ENCRYPTED), start=search.token, limit=limit
+        )
         try:
             return parse_messages(await self._caller.call(request, patience=0))
         except Unsupported as error:
@@ -186,12 +184,27 @@ class Readback:
             search.failures += 1
             raise
 
-    def _match(self, item: OutboxItem, event: Event) -> Found | None:
+    async def _contents(self, room_id: str, events: Sequence[Event]) -> list[tuple[Event, bytes | None]]:
+        """Each event with the JSON text of the record's content in it, None where it is none or cannot be read."""
+        sealed = [
+            event for event in events if event.type == ENCRYPTED and not (event.fault or event.redacted)
+        ]
+        opened = {}
+        if sealed:
+            results = await self._keys.write(lambda engine, c: engine.decrypt(c, room_id, sealed))
+            opened = {event.event_id: result for event, result in zip(sealed, results, strict=True)}
+        found = []
+        for event in events:
+            clear = opened.get(event.event_id, event)
+            content = getattr(clear, "content", None) if getattr(clear, "type", "") in self._types else None
+            found.append((event, content))
+        return found
+
+    def _match(self, item: OutboxItem, event: Event, content: bytes | None) -> Found | None:
         if event.sender != self._who().user_id:
             return None
         if event.txn_id == item.txn_id:
             return Found(event.event_id, same=True)
-        content = self._content_of(event)
         if content is None or event.fault:
             return None
         try:

@@ -104,8 +104,8 @@ class AsyncReceipt:
         """Wait until the record got that far, or was refused, or `timeout` seconds passed.
 
         Returns:
-            The state then: still "queued" after a timeout, which loses nothing; `reason` says what it waits
-            for, such as "rate_limited".
+            The state then: still "queued" after a timeout, which loses nothing, and at once where it waits for a
+            decision of yours; `reason` says what it waits for, such as "rate_limited" or "identity_changed".
 
         Raises:
             Rejected: the server refused the record; `errcode` says how.
@@ -113,7 +113,7 @@ class AsyncReceipt:
             StoreFull: it was dropped to make room for later ones, as `on_full="drop_oldest"` asked.
         """
         with anyio.move_on_after(timeout):
-            while self.state not in _REACHED[until] | _ENDED:
+            while self.state not in _REACHED[until] | _ENDED and self.reason != "identity_changed":
                 await self._changed.wait()
         if self.state == "cancelled":
             raise NotSent(f"record {self.uid!r} was cancelled")

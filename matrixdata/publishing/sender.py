@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from matrixdata.publishing.readback import Readback
     from matrixdata.publishing.receipt import Receipts
+    from matrixdata.publishing.sealing import Sealing
     from matrixdata.replica.lease import Lease
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.watch import Watch
@@ -53,6 +54,7 @@ class Sender:
         lease: Lease,
         *,
         readback: Readback,
+        sealing: Sealing,
         barred: Barred,
         usable: Callable[[], Awaitable[bool]],
         clock: Callable[[], int],
@@ -69,6 +71,7 @@ class Sender:
             caller,
             outbox,
             readback,
+            sealing,
             barred,
             anyio.CapacityLimiter(_TURNS),
             self._pause,

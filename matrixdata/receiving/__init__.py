@@ -7,6 +7,8 @@ from matrixdata.receiving.choosing import choose_source
 from matrixdata.receiving.feed import Feed
 from matrixdata.receiving.freshness import Freshness
 from matrixdata.receiving.intake import Intake
+from matrixdata.receiving.key_intake import KeyIntake
+from matrixdata.receiving.late import Late
 from matrixdata.receiving.rollback import Rollback
 from matrixdata.receiving.sources import SlidingSource, Source, V2Source
 from matrixdata.receiving.standing import Standings
@@ -21,6 +23,8 @@ __all__ = [
     "Feed",
     "Freshness",
     "Intake",
+    "KeyIntake",
+    "Late",
     "Overflow",
     "Rollback",
     "SlidingSource",

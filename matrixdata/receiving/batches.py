@@ -83,6 +83,7 @@ def _member_row(row: EventRow, index: int, member: Member, rules: Rules) -> Even
         value=value,
         time=time,
         item=index,
+        sealed=row.sealed,
     )
 
 

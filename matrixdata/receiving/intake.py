@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from matrixdata.model.steps import reached
+from matrixdata.receiving.opening import Opening
 from matrixdata.receiving.pipeline import (
     changes_rules,
     event_row,
@@ -25,8 +26,9 @@ from matrixdata.replica.rows import RoomChange
 from matrixdata.replica.rules import RULE_TYPES, Rules, read_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from matrixdata.carrier import Keys
     from matrixdata.protocol.events import Event
     from matrixdata.protocol.sync import MessagesPage, RoomUpdate, SyncBatch
     from matrixdata.replica.footprint import Footprint
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.rooms import Rooms
     from matrixdata.replica.rows import Applied, EventRow, GapRow, StateRow
+    from matrixdata.replica.unread import Unread
 
 _SLICE = 2000
 # Of a room's state, what a client needs that only publishes; and its own membership.
@@ -45,9 +48,19 @@ class Intake:
     """The one way into the replica."""
 
     def __init__(
-        self, rooms: Rooms, outbox: Outbox, *, user_id: str, footprint: Footprint = EVERYTHING
+        self,
+        rooms: Rooms,
+        outbox: Outbox,
+        unread: Unread,
+        keys: Keys,
+        *,
+        user_id: str,
+        footprint: Footprint = EVERYTHING,
     ) -> None:
         self._rooms = rooms
+        self._unread = unread
+        self._keys = keys
+        self._opening = Opening(keys)
         self._outbox = outbox
         self._user_id = user_id
         self._footprint = footprint
@@ -63,7 +76,7 @@ class Intake:
         """The rules that a room's records are judged by, as its state in the replica has them."""
         if room_id not in self._rules or room_id in self._stale:
             # A kill may have come between the commit of new rules and that of the verdicts they lead to.
-            await self._judge_again(room_id)
+            await self.judge_again(room_id)
         return self._rules[room_id]
 
     async def refresh(self) -> None:
@@ -90,7 +103,7 @@ class Intake:
         reached("read.3 committed")
         for change in changes:
             if changes_rules(change.state) or any(row.redacts for row in change.events):
-                await self._judge_again(change.room_id)
+                await self.judge_again(change.room_id)
         await self._settle(applied)
         reached("publish.5 settled")
         self._tell_foreign(applied)
@@ -102,17 +115,17 @@ class Intake:
             state = tuple(row for row in state if row.type in _WRITERS_NEED or row.state_key == self._user_id)
         change = RoomChange(room_id, state=state, membership=membership)
         await self._rooms.apply([change], tokens={})
-        await self._judge_again(room_id)
+        await self.judge_again(room_id)
 
     async def forget(self, room_id: str, event_ids: Sequence[str], state: tuple[StateRow, ...]) -> None:
         """The server no longer has these events, and this is the room's whole state now."""
         await self._rooms.forget(room_id, event_ids, state)
-        await self._judge_again(room_id)
+        await self.judge_again(room_id)
 
     async def page(self, gap: GapRow, page: MessagesPage, *, token: str | None) -> bool:
         """Commit one page of older events; True when the gap is closed."""
         rules = await self.rules(gap.room_id)
-        rows = await _rows(page.events, rules)
+        rows = await self._rows(gap.room_id, page.events, rules)
         applied = await self._rooms.fill(gap, rows, token=token)
         await self._follow_up(gap.room_id, page, rows, rules)
         await self._settle(applied)
@@ -121,12 +134,18 @@ class Intake:
     async def arrange(self, room_id: str, page: MessagesPage, *, below: int | None) -> Arranged:
         """Commit one page of the newest events, which goes on from position `below`, in the order it has."""
         rules = await self.rules(room_id)
-        rows = await _rows(page.events, rules)
+        rows = await self._rows(room_id, page.events, rules)
         done, applied = await self._rooms.arrange(room_id, rows, below=below)
         if not done.calm:
             await self._follow_up(room_id, page, rows, rules)
             await self._settle(applied)
         return done
+
+    async def reveal(self, room_id: str, events: Sequence[Event]) -> None:
+        """Try again to read events that are here and could not be read."""
+        rules = await self.rules(room_id)
+        rows = await self._rows(room_id, events, rules)
+        await self._settle(await self._unread.reveal(room_id, rows))
 
     async def reconcile(self) -> None:
         """Remove outbox items whose echo was committed before a crash could settle them."""
@@ -152,10 +171,10 @@ class Intake:
         if changes_rules(state):
             stored = await self._rooms.state(update.room_id, RULE_TYPES)
             merged = {(row.type, row.state_key): row for row in (*stored, *state)}
-            rules = read_rules(merged.values())
+            rules = await self._read_rules(update.room_id, merged.values())
         return RoomChange(
             update.room_id,
-            events=await _rows(update.timeline, rules),
+            events=await self._rows(update.room_id, update.timeline, rules),
             state=state,
             limited=update.limited,
             prev_batch=update.prev_batch,
@@ -167,10 +186,10 @@ class Intake:
     ) -> None:
         """Bring verdicts in line with what a page of older events, or the time it took, has changed."""
         if any(row.redacts for row in rows):
-            await self._judge_again(room_id)
+            await self.judge_again(room_id)
         if await self.rules(room_id) is not rules:
             # They changed while the page was on its way, after the rows that were here had been judged anew.
-            rows = await _rows(page.events, await self.rules(room_id))
+            rows = await self._rows(room_id, page.events, await self.rules(room_id))
             await self._rooms.rejudge(room_id, [row for row in rows if row.record], rules=None)
 
     def _tell_foreign(self, applied: Applied) -> None:
@@ -179,12 +198,12 @@ class Intake:
             for listener in self.on_foreign:
                 listener(room_id)
 
-    async def _judge_again(self, room_id: str) -> None:
+    async def judge_again(self, room_id: str) -> None:
         """The room's rules may have changed: bring every row's verdict in line with them."""
         state = await self._rooms.state(room_id, (*RULE_TYPES, "m.room.create"))
         if not state and room_id in self._rules:
             return  # the replica is being rebuilt: publishing meanwhile must not go without a schema
-        self._rules[room_id] = rules = read_rules(state)
+        self._rules[room_id] = rules = await self._read_rules(room_id, state)
         self._stale.discard(room_id)
         if self._rooms.attending or await self._rooms.judged_by(room_id) == rules.fingerprint:
             return
@@ -210,9 +229,18 @@ class Intake:
         done = upto is None or (await self._outbox.scrub() and await self._rooms.scrub(upto))
         self._unscrubbed = None if done else upto
 
+    async def _rows(self, room_id: str, events: Sequence[Event], rules: Rules) -> tuple[EventRow, ...]:
+        """The rows of events: at once for a few, on a worker thread where many would hold up the event loop."""
+        opened = await self._opening.open(room_id, events)
 
-async def _rows(events: Sequence[Event], rules: Rules) -> tuple[EventRow, ...]:
-    """The rows of events: at once for a few, on a worker thread where many would hold up the event loop."""
-    if len(events) <= _FEW:
-        return tuple(event_row(event, rules) for event in events)
-    return await anyio.to_thread.run_sync(lambda: tuple(event_row(event, rules) for event in events))
+        def rows() -> tuple[EventRow, ...]:
+            return tuple(event_row(event, rules, opened.get(event.event_id)) for event in events)
+
+        return rows() if len(events) <= _FEW else await anyio.to_thread.run_sync(rows)
+
+    async def _read_rules(self, room_id: str, state: Iterable[StateRow]) -> Rules:
+        rules = read_rules(state)
+        if not rules.encrypted:
+            return rules
+        policy = await self._keys.read(lambda engine, c: engine.policy(c, room_id).policy)
+        return rules if policy == "all" else rules.strict()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from matrixdata.receiving.course import Course
     from matrixdata.receiving.intake import Intake
+    from matrixdata.receiving.key_intake import KeyIntake
     from matrixdata.receiving.rollback import Rollback
     from matrixdata.receiving.sources import Source
     from matrixdata.replica.rooms import Rooms
@@ -59,6 +60,7 @@ class Leader:
         sharing: Sharing,
         intake: Intake,
         *,
+        keys: KeyIntake,
         rollback: Rollback,
         choose_source: Callable[[Collection[str]], Awaitable[Source]],
         usable: Callable[[], Awaitable[bool]],
@@ -70,6 +72,7 @@ class Leader:
         self._rooms = rooms
         self._sharing = sharing
         self._intake = intake
+        self._keys = keys
         self._rollback = rollback
         self._choose_source = choose_source
         self._usable = usable
@@ -100,6 +103,7 @@ class Leader:
                     await self._rooms.lead()
                     self._compared.clear()
                     await self._intake.reconcile()
+                    await self._keys.begin()
                     course.live, self._announced, course.led_in = set(), Shared(), self._rooms.replica
                 source = source or await self._choose_source(lacking)
                 steady = await self._round(source)
@@ -162,7 +166,9 @@ class Leader:
         with anyio.CancelScope() as course.poll:
             if wanted == course.wanted | course.asked:
                 try:
-                    batch = await source.poll(token, wanted, timeout_ms=timeout_ms)
+                    batch = await source.poll(
+                        token, wanted, timeout_ms=timeout_ms, keys_since=await self._keys.since()
+                    )
                 except TokenRefused as error:
                     await self._start_anew(source, error)
                     return False
@@ -175,7 +181,9 @@ class Leader:
         if isinstance(course.failing, (NotSent, Unknown)) and not self._refusals:
             # Before the commit: readers are told of the outage before they get what was missed in it.
             await self._tell_outage(str(course.failing))
+        received = await self._keys.store(batch)
         await self._intake.sync(batch, kind=source.kind, token=batch.token)
+        await self._keys.tell(received)
         self._doubts = 0
         if token is not None:
             self._refusals = 0

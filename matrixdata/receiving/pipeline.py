@@ -8,28 +8,36 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from matrixdata.model import Problem, RowState
-from matrixdata.protocol.content import COLLECTION, RECORD, SCHEMA, unpack_record
+from matrixdata.protocol.content import RECORD, unpack_record
 from matrixdata.protocol.edits import edited_event, new_content
 from matrixdata.protocol.numbers import WireError
 from matrixdata.protocol.sync import MalformedResponse, decode
 from matrixdata.receiving.batches import KINDS, batch_row, member_again
 from matrixdata.receiving.judging import invalid_row as _invalid
-from matrixdata.replica.rows import EventRow, StateRow
+from matrixdata.replica.rows import Decryption, EventRow, StateRow
+from matrixdata.replica.rules import RULE_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from matrixdata.protocol.events import Event
+    from matrixdata.receiving.opening import Opened
     from matrixdata.replica.rows import StoredEvent
     from matrixdata.replica.rules import Rules
 
 _OURS = "io.matrixdata."
-_ENCRYPTED = "m.room.encrypted"
 _FAULT = "event"
+_CLEAR = Problem(
+    "",
+    "encryption",
+    "it is not encrypted, in a room that is: anybody between its sender and us could have written it",
+)
 
 
-def event_row(event: Event, rules: Rules) -> EventRow:
-    """The row of one event under a room's rules."""
+def event_row(event: Event, rules: Rules, opened: Opened | None = None) -> EventRow:
+    """The row of one event under a room's rules; `opened` of one that came encrypted."""
+    if opened is not None and opened.is_readable:
+        event = opened.event
     ours = event.state_key is None and event.type.startswith(_OURS)
     row = EventRow(
         event_id=event.event_id,
@@ -42,15 +50,16 @@ def event_row(event: Event, rules: Rules) -> EventRow:
         row_state=RowState.VALID,
         redacts=event.redacts,
         txn_id=event.txn_id,
+        sealed=opened.decryption if opened is not None else None,
     )
     if event.redacted:
         # Of some state the server leaves what the room still needs; that stands in the current state.
         return replace(row, content=None, row_state=RowState.REDACTED)
     if event.fault:
         return _invalid(row, [Problem("", _FAULT, event.fault)])
-    if event.type == _ENCRYPTED:
+    if opened is not None and not opened.is_readable:
         return replace(row, row_state=RowState.UNDECRYPTABLE)
-    return _record_row(row, rules) if ours else row
+    return _own_row(row, rules) if ours else row
 
 
 def is_malformed(stored: StoredEvent) -> bool:
@@ -62,6 +71,8 @@ def is_malformed(stored: StoredEvent) -> bool:
 def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
     """The row of an event already in the replica, under rules that may have changed since."""
     if (member := member_again(stored, rules)) is not None:
+        if rules.requires_encryption and not stored.sealed:
+            return _invalid(replace(member, content=stored.value or stored.content), [_CLEAR])
         return member
     row = EventRow(
         event_id=stored.event_id,
@@ -72,8 +83,9 @@ def judged_again(stored: StoredEvent, rules: Rules) -> EventRow:
         content=stored.content,
         record=True,
         row_state=RowState.VALID,
+        sealed=Decryption(None) if stored.sealed else None,
     )
-    return _record_row(row, rules)
+    return _own_row(row, rules)
 
 
 def state_rows(events: Iterable[Event]) -> tuple[StateRow, ...]:
@@ -101,13 +113,17 @@ def membership_of(user_id: str, state: Iterable[StateRow]) -> str:
 
 def changes_rules(state: Iterable[StateRow]) -> bool:
     """Whether these state events change what records are judged by."""
-    return any(row.type in {COLLECTION, SCHEMA} for row in state)
+    return any(row.type in RULE_TYPES for row in state)
+
+
+def _own_row(row: EventRow, rules: Rules) -> EventRow:
+    if rules.requires_encryption and not row.sealed:
+        return _invalid(row, [_CLEAR])
+    return batch_row(row, rules) if row.type in KINDS else _record_row(row, rules)
 
 
 def _record_row(row: EventRow, rules: Rules) -> EventRow:
     """An edit is judged as the record that it would make; whether it may replace the other, the replica sees."""
-    if row.type in KINDS:
-        return batch_row(row, rules)
     if row.type != RECORD:
         return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
     try:

@@ -13,7 +13,7 @@ from matrixdata.protocol import requests
 from matrixdata.protocol.sync import MalformedResponse, SyncBatch, parse_sliding, parse_v2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from matrixdata.model import JSON
     from matrixdata.protocol.requests import Request
@@ -23,6 +23,8 @@ log = logging.getLogger("matrixdata.receiving")
 
 # Events of one room in one response; what is beyond comes through /messages, a thousand at a time.
 TIMELINE_LIMIT = 100
+# Events to this device in one response, which are stored in one transaction.
+TO_DEVICE_LIMIT = 100
 _CONNECTION = "matrixdata"
 
 
@@ -36,8 +38,17 @@ class Source(Protocol):
     kind: str
     """Names the token in the store: tokens of different sources must never be mixed."""
 
-    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
+    async def poll(
+        self, token: str | None, rooms: Collection[str], *, timeout_ms: int, keys_since: str | None = None
+    ) -> SyncBatch:
         """One response covering these rooms, after at most `timeout_ms` without news.
+
+        Args:
+            token: where to go on; None: from the start.
+            rooms: what to cover.
+            timeout_ms: how long the server may wait for news.
+            keys_since: ask for news of keys too, with the to-device stream from here on; "" from its start. A source
+                without a token of its own for that stream goes by `token`. None: ask for none.
 
         Raises:
             TokenRefused: start again with None.
@@ -61,23 +72,31 @@ class SlidingSource:
         self._rooms: frozenset[str] | None = None
         self._digest = ""
 
-    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
+    async def poll(
+        self, token: str | None, rooms: Collection[str], *, timeout_ms: int, keys_since: str | None = None
+    ) -> SyncBatch:
         """See `Source.poll`."""
         now, before = frozenset(rooms), self._rooms
         if now != before:
             self._digest = hashlib.sha256("\n".join(sorted(now)).encode()).hexdigest()[:16]
         digest, _, pos = (token or "").partition(" ")
         covers = digest == self._digest if before is None else before <= now
-        batch = await self._poll(pos if covers and pos else None, now, timeout_ms)
+        batch = await self._poll(pos if covers and pos else None, now, timeout_ms, keys_since)
         self._rooms = now
         return replace(batch, token=f"{self._digest} {batch.token}")
 
-    async def _poll(self, pos: str | None, rooms: Collection[str], timeout_ms: int) -> SyncBatch:
+    async def _poll(
+        self, pos: str | None, rooms: Collection[str], timeout_ms: int, keys_since: str | None
+    ) -> SyncBatch:
         wanted: dict[str, JSON] = {"timeline_limit": TIMELINE_LIMIT, "required_state": [["*", "*"]]}
         subscriptions: dict[str, JSON] = dict.fromkeys(rooms, wanted)
         body: dict[str, JSON] = {"conn_id": _CONNECTION, "lists": {}, "room_subscriptions": subscriptions}
+        if keys_since is not None:
+            since: dict[str, JSON] = {"since": keys_since} if keys_since else {}
+            to_device: dict[str, JSON] = {"enabled": True, "limit": TO_DEVICE_LIMIT, **since}
+            body["extensions"] = {"to_device": to_device, "e2ee": {"enabled": True}}
         request = requests.sliding_sync(body, pos=pos, timeout_ms=timeout_ms if pos else 0)
-        return _parsed(parse_sliding, await _polled(self._caller, request, pos))
+        return _parsed(parse_sliding, await _polled(self._caller, request, pos), anew=pos is None)
 
 
 class V2Source:
@@ -93,15 +112,21 @@ class V2Source:
         self._caller = caller
         self._covered = set(covered)
 
-    async def poll(self, token: str | None, rooms: Collection[str], *, timeout_ms: int) -> SyncBatch:
-        """See `Source.poll`."""
+    async def poll(
+        self, token: str | None, rooms: Collection[str], *, timeout_ms: int, keys_since: str | None = None
+    ) -> SyncBatch:
+        """See `Source.poll`. The to-device stream is covered by the token itself."""
+        del keys_since
         fresh = set(rooms) - self._covered
         if token is None or fresh:
             chosen = fresh if token is not None else set(rooms) | self._covered
             batch = await self._sync(None, chosen, 0)
             self._covered |= chosen
             # Beyond the token the new rooms are covered twice, which is harmless; never not at all.
-            return SyncBatch(token or batch.token, batch.rooms)
+            keys = (
+                None if token is not None else batch.keys
+            )  # the next poll goes on with those from the token
+            return SyncBatch(token or batch.token, batch.rooms, keys)
         return await self._sync(token, self._covered, timeout_ms)
 
     async def _sync(self, since: str | None, rooms: Collection[str], timeout_ms: int) -> SyncBatch:
@@ -117,7 +142,7 @@ class V2Source:
             },
         }
         request = requests.sync_v2(since=since, filter_json=json.dumps(only), timeout_ms=timeout_ms)
-        return _parsed(parse_v2, await _polled(self._caller, request, since))
+        return _parsed(parse_v2, await _polled(self._caller, request, since), anew=since is None)
 
 
 async def _polled(caller: Caller, request: Request, token: str | None) -> bytes:
@@ -130,12 +155,18 @@ async def _polled(caller: Caller, request: Request, token: str | None) -> bytes:
         raise
 
 
-def _parsed(parse: Callable[[bytes], SyncBatch], body: bytes) -> SyncBatch:
+class _Parse(Protocol):
+    def __call__(self, data: bytes, *, anew: bool) -> SyncBatch: ...
+
+
+def _parsed(parse: _Parse, body: bytes, *, anew: bool) -> SyncBatch:
     try:
-        batch = parse(body)
+        batch = parse(body, anew=anew)
     except MalformedResponse as error:
         raise Unknown(f"the server's sync response is malformed: {error}") from error
     lost = sum(room.unreadable for room in batch.rooms)
     if lost:
         log.warning("the server sent %d events without a usable id; they cannot be kept", lost)
+    if batch.keys is not None and batch.keys.unreadable:
+        log.info("the server sent %d to-device events that are none", batch.keys.unreadable)
     return batch

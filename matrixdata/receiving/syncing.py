@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from matrixdata.receiving.intake import Intake
+    from matrixdata.receiving.key_intake import KeyIntake
     from matrixdata.receiving.outages import Outages
     from matrixdata.receiving.rollback import Rollback
     from matrixdata.receiving.sources import Source
@@ -58,6 +59,7 @@ class SyncLoop:
         intake: Intake,
         lease: Lease,
         *,
+        keys: KeyIntake,
         rollback: Rollback,
         choose_source: Callable[[Collection[str]], Awaitable[Source]],
         usable: Callable[[], Awaitable[bool]],
@@ -82,6 +84,7 @@ class SyncLoop:
             rooms,
             sharing,
             intake,
+            keys=keys,
             rollback=rollback,
             choose_source=choose_source,
             usable=usable,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-_COLUMNS = "id, event_id, sender, type, content, origin_time, value, time, schema"
+_COLUMNS = "id, event_id, sender, type, content, origin_time, value, time, schema, sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class _Original:
     row_state: str
     edits: str | None
     edited: int | None
+    sealed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class _Edit:
     value: bytes
     time: int | None
     schema: str | None
+    sealed: int
 
 
 def settle_arrivals(c: sqlite3.Connection, room: int, first: int, targets: Iterable[str]) -> None:
@@ -104,7 +106,10 @@ def release(c: sqlite3.Connection, room: int, target: str) -> None:
 
 
 def _original(c: sqlite3.Connection, room: int, target: str) -> _Original | None:
-    query = "SELECT id, sender, type, uid, record, row_state, edits, edited FROM event WHERE room = ? AND event_id = ?"
+    query = (
+        "SELECT id, sender, type, uid, record, row_state, edits, edited, sealed FROM event"
+        " WHERE room = ? AND event_id = ?"
+    )
     row = c.execute(query, (room, target)).fetchone()
     return _Original(*row) if row else None
 
@@ -120,6 +125,13 @@ def _fault(original: _Original, edit: _Edit) -> str | None:
         return "it edits an event of somebody else"
     if original.edits is not None:
         return "it edits an event that is an edit itself"
+    if original.sealed and not edit.sealed:
+        return "it edits an encrypted event and is not encrypted itself, so that any server could have written it"
+    # Of an event that cannot be read (yet) nothing more is known.
+    return None if original.row_state == "undecryptable" else _mismatch(original, edit)
+
+
+def _mismatch(original: _Original, edit: _Edit) -> str | None:
     if original.type != edit.type:
         return f"it edits an event of another type, {original.type}"
     uid = _uid_of(edit.content)

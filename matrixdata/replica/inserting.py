@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from matrixdata.replica.decryptions import note_decryptions
 from matrixdata.replica.edits import settle_arrivals
 from matrixdata.replica.redaction import mark_unscrubbed, redact, redact_awaited
 from matrixdata.replica.retraction import retract, retract_awaited
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _INSERT = """
     INSERT INTO event (id, room, position, event_id, type, state_key, sender, origin_time, content, record,
-                       row_state, problems, uid, schema, value, time, edits, item, change, born)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       row_state, problems, uid, schema, value, time, edits, item, sealed, change, born)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_CHANGE = "INSERT INTO change (id, room, event, kind, opened) VALUES (?, ?, ?, ?, ?)"
 _AT_ONCE = 1000
@@ -33,7 +34,7 @@ def insert(
     room: int,
     placed: Sequence[tuple[int, EventRow]],
     *,
-    kind: Literal["live", "backfilled"],
+    kind: Literal["live", "backfilled", "late_key"],
     opened: int = 0,
 ) -> None:
     """Store events, each with its position; none may be known yet. Their changes are numbered in this order."""
@@ -47,6 +48,7 @@ def insert(
         c.executemany(
             _INSERT, [_values(room, key + n, position, row, change + n) for n, (position, row) in rows]
         )
+    note_decryptions(c, [row for _, row in placed])
     _choose_winners(c, room, key)
     for _, row in placed:
         if row.redacts:
@@ -79,7 +81,7 @@ def _values(room: int, key: int, position: int, row: EventRow, change: int) -> t
     return (
         *(key, room, position, row.event_id, row.type, row.state_key, row.sender, row.origin_time),
         *(row.content, row.record, row.row_state, row.problems, row.uid, row.schema, row.value, row.time),
-        *(row.edits, row.item),
+        *(row.edits, row.item, row.sealed is not None),
         *(change, change if row.row_state == "valid" else None),
     )
 

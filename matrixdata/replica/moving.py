@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matrixdata.replica.sums import outbox_sum
+from matrixdata.replica.wire import drop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,4 +43,5 @@ def _moved(c: sqlite3.Connection, item: int, new: str) -> list[str]:
         " attempts = 0, first_attempt = NULL, last_attempt = NULL, next_attempt = NULL, after_event = NULL"
         " WHERE id = ?"
     )
+    drop(c, item)
     return [txn_id] if c.execute(change, (new, outbox_sum(new, uid, txn_id, content), item)).rowcount else []

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from matrixdata.replica import wire as wires
 from matrixdata.replica.jobs import note_rows
 from matrixdata.replica.outbox_rows import (
     COLUMNS,
@@ -19,6 +20,7 @@ from matrixdata.replica.outbox_rows import (
 )
 from matrixdata.replica.sums import DAMAGED
 from matrixdata.replica.watch import Watch
+from matrixdata.replica.wire import NotBegun, Wire
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from matrixdata.replica.database import Database
     from matrixdata.replica.jobs import JobRows
     from matrixdata.replica.outbox_item import Echo, OutboxItem
+
+    Seal = Callable[[sqlite3.Connection], Wire | None]
 
 log = logging.getLogger("matrixdata.replica")
 
@@ -125,15 +129,45 @@ class Outbox:
         return dict(await self._db.read(lambda c: c.execute(query).fetchall()))
 
     # -- attempts ---------------------------------------------------------------------------------------
-    async def begin(self, item: OutboxItem, now: int) -> bool:
-        """Note durably, before a byte leaves, that it may reach the server; False if it is not queued any more."""
+    async def begin(
+        self, item: OutboxItem, now: int, *, seal: Seal | None = None, anew: bool = False
+    ) -> Wire | NotBegun:
+        """Note durably, before a byte leaves, that it may reach the server; what is to be sent.
+
+        Args:
+            item: what is to be attempted.
+            now: microseconds since 1970 UTC.
+            seal: encrypts it, inside the transaction that keeps what came of that; None from it: it cannot yet, and
+                nothing is noted but what it did itself. Left out in rooms that are not encrypted.
+            anew: encrypt it again: it was looked for on the server and is not there, and were it there all the same,
+                a second event with the same ciphertext would pass for a replay.
+        """
         query = (
             "UPDATE outbox SET attempts = attempts + 1, first_attempt = coalesce(first_attempt, ?),"
             " last_attempt = ?, next_attempt = NULL, after_event = CASE attempts WHEN 0 THEN"
             " (SELECT event_id FROM acknowledged WHERE room_id = outbox.room_id) ELSE after_event END"
             " WHERE id = ? AND state = 'queued'"
         )
-        return await self._db.write(lambda c: c.execute(query, (now, now, item.id)).rowcount) > 0
+
+        def work(c: sqlite3.Connection) -> Wire | NotBegun:
+            row = c.execute(
+                "SELECT attempts FROM outbox WHERE id = ? AND state = 'queued'", (item.id,)
+            ).fetchone()
+            if row is None:
+                return NotBegun.GONE
+            wire = Wire(item.type, item.content)
+            if seal is not None:
+                # What surely never left is encrypted for those who are to read it now.
+                kept = wires.kept(c, item.id) if row[0] and not anew else None
+                sealed = kept or seal(c)
+                if sealed is None:
+                    return NotBegun.UNSEALED
+                wires.keep(c, item.id, sealed)
+                wire = sealed
+            c.execute(query, (now, now, item.id))
+            return wire
+
+        return await self._db.write(work)
 
     async def came_back(self, item: OutboxItem, reason: str, *, again: int | None = None) -> None:
         """The attempt that `begin` noted did not reach the server, or was turned away there without effect."""

@@ -10,6 +10,7 @@ import msgspec
 from matrixdata.errors import Conflict
 from matrixdata.replica.outbox_item import OutboxItem
 from matrixdata.replica.sums import outbox_sum
+from matrixdata.replica.wire import drop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,6 +78,8 @@ def mark_lost(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
     # Without the old event id, under which the replica still has the row: it would pass for its echo. And without
     # attempts: it surely is not on the server, and must not be looked for in that replica.
     values = (ROLLED_BACK, item.room_id, item.uid)
+    if here is not None:
+        drop(c, item_of(here).id)
     c.execute(
         "UPDATE outbox SET state = 'stuck', reason = ?, event_id = NULL, attempts = 0, first_attempt = NULL"
         " WHERE room_id = ? AND uid = ?",

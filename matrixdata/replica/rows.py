@@ -10,6 +10,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Decryption:
+    """How an event that came encrypted could be read, or why not.
+
+    Attributes:
+        session: the Megolm session, None where it names none.
+        device: that encrypted it, None where that is not known.
+        standing: what is known of that device; None where the event could not be read.
+        cause: why not, in one word; None where it could. `detail`: and what would mend that.
+    """
+
+    session: str | None
+    device: str | None = None
+    standing: str | None = None
+    cause: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EventRow:
     """One event after the pipeline: exactly one row state, the raw content kept.
 
@@ -27,6 +45,7 @@ class EventRow:
         parts: of a batch, what is stored of it: its own row, and one for each of its records. Read when it is stored
             and not kept, for it may be a thousand times as large as the event.
         retracts: the key of the record in a batch that this event takes back.
+        sealed: of an event that came encrypted; type and content are then its own, if it could be read.
     """
 
     event_id: str
@@ -48,6 +67,7 @@ class EventRow:
     item: int | None = None
     parts: Callable[[], Iterator[EventRow]] | None = None
     retracts: str | None = None
+    sealed: Decryption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +169,7 @@ class StoredEvent:
         change: at which it was first valid; of an event that never was, the one that brought it.
         edited: the value is that of an edit.
         schema: content hash of the schema it names.
+        sealed: it came encrypted.
     """
 
     event_id: str
@@ -165,6 +186,7 @@ class StoredEvent:
     change: int
     edited: bool
     schema: str | None = None
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +195,7 @@ class FeedEntry:
 
     Attributes:
         change: its number, which is not that of the event where the event changed again.
-        kind: "live", "backfilled", "redaction", "revalidated", "invalidated" or "edited".
+        kind: "live", "backfilled", "redaction", "revalidated", "invalidated", "edited" or "late_key".
         first: the event became valid with this change and was not before.
         record: the event is one of ours.
         shadowed: another event with the same (sender, uid) counts instead.

@@ -8,7 +8,7 @@ the room's state changes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import SchemaError
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from matrixdata.replica.rows import StateRow
 
-RULE_TYPES = (COLLECTION, SCHEMA)
+_ENCRYPTION = "m.room.encryption"
+RULE_TYPES = (COLLECTION, SCHEMA, _ENCRYPTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,20 @@ class Rules:
         schemas: the schemas that stand, by content hash.
         unusable: schemas that stand but are outside the profile, by content hash, with the first reason.
         fingerprint: equal for equal rules; stored beside the verdicts they led to.
+        encrypted: the room is.
+        requires_encryption: what came in clear is no record: there is no telling who wrote it.
     """
 
     collection: CollectionState | None = None
     schemas: Mapping[str, CompiledSchema] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = "none"
+    encrypted: bool = False
+    requires_encryption: bool = False
+
+    def strict(self) -> Rules:
+        """The same rules, and what came in clear is no record."""
+        return replace(self, requires_encryption=True, fingerprint=f"{self.fingerprint} strict")
 
     @property
     def known(self) -> frozenset[str]:
@@ -99,6 +108,7 @@ def read_rules(state: Iterable[StateRow]) -> Rules:
     collection: CollectionState | None = None
     schemas: dict[str, CompiledSchema] = {}
     unusable: dict[str, str] = {}
+    encrypted = False
     seen = hashlib.sha256()
     for row in sorted(state, key=lambda row: (row.type, row.state_key)):
         if row.type not in RULE_TYPES:
@@ -110,9 +120,11 @@ def read_rules(state: Iterable[StateRow]) -> Rules:
                 collection = parse_collection(content)
             elif row.type == SCHEMA:
                 _add(parse_schema(row.state_key, content), schemas, unusable)
+            elif row.type == _ENCRYPTION and row.state_key == "":
+                encrypted = True
         except (MalformedResponse, WireError):
             continue
-    return Rules(collection, schemas, unusable, seen.hexdigest()[:16])
+    return Rules(collection, schemas, unusable, seen.hexdigest()[:16], encrypted)
 
 
 def _add(found: SchemaState, schemas: dict[str, CompiledSchema], unusable: dict[str, str]) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 STORED = (
     "e.event_id, e.type, e.state_key, e.sender, e.origin_time, e.content, e.row_state, e.problems,"
-    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL, e.schema, e.record_sum, e.content_sum"
+    " e.uid, e.value, e.time, ifnull(e.born, e.change), e.edited IS NOT NULL, e.schema, e.sealed,"
+    " e.record_sum, e.content_sum"
 )
 T = TypeVar("T")
 _PAGE = 5000
@@ -44,7 +45,7 @@ def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns
     """
     *columns, record, content = row
     event = StoredEvent(*columns)
-    event = replace(event, edited=bool(event.edited))
+    event = replace(event, edited=bool(event.edited), sealed=bool(event.sealed))
     if record != record_sum(
         event.event_id, event.sender, event.uid, event.time, event.value
     ) or content != text_sum(event.content):

@@ -17,6 +17,7 @@ from matrixdata.replica.failures import Damaged
 from matrixdata.replica.files import private_directory
 from matrixdata.replica.footprint import EVERYTHING
 from matrixdata.replica.jobs import Jobs
+from matrixdata.replica.keystore import KeyStore
 from matrixdata.replica.lease import Lease
 from matrixdata.replica.mark import Mark
 from matrixdata.replica.mounts import refuse_network
@@ -25,6 +26,7 @@ from matrixdata.replica.quota import Quota
 from matrixdata.replica.rooms import Rooms
 from matrixdata.replica.salvage import finish, lost, salvage
 from matrixdata.replica.sharing import Sharing
+from matrixdata.replica.unread import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +77,10 @@ class Store:
         self.quota = Quota(self._account, self.directory, footprint)
         self.jobs = Jobs(self._account)
         self.rooms = Rooms(self._replica)
+        self.unread = Unread(self._replica, self.rooms.on_commit)
         self.sharing = Sharing(self._replica)
         self.session_lease = Lease(self.directory / "session.lock")
+        self.keys = KeyStore(self._account, Lease(self.directory / "keys.lock"))
 
     def __repr__(self) -> str:
         return f"<Store {self.directory}>"
@@ -113,5 +117,6 @@ class Store:
         self.account.cursor_leases.release()
         self.sharing.close()
         self.session_lease.release()
+        self.keys.lease.release()
         await self._account.aclose()
         await self._replica.aclose()

@@ -35,7 +35,9 @@ def test_a_name_is_taken_once_and_exist_ok_opens_what_it_means(server):
 BAD_NAMES = ["", " x", "x ", "a\nb", "!x", "#x", "@x", "-x", "x" * 201, "é" * 101, "\u202egnp.exe"]
 ODD_NAMES = ["é" * 100, "a/b", "..", ".", "%2e", "x y", "🌱"]
 MISTAKES = [
-    ({"encrypted": True}, md.Unsupported, "encrypted=False"),
+    ({"encrypted": True, "public": True}, ValueError, "encrypted=False"),
+    ({"encrypted": True, "trust": "everybody"}, ValueError, "cross-signed"),
+    ({"encrypted": True, "members": "@ada:example.org"}, TypeError, "list"),
     ({"invite": "@ada:example.org"}, TypeError, "list"),
     ({"invite": ["ada"]}, ValueError, "@ada:example.org"),
     ({"time_unit": "minutes"}, ValueError, "iso"),

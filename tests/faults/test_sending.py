@@ -38,8 +38,8 @@ def name(server):
 # A new transaction id for each attempt, which is what the outbox is there to prevent.
 NEW_TXN = Break(
     DRAIN,
-    "send_event(item.room_id, item.type, item.txn_id, item.content)",
-    "send_event(item.room_id, item.type, __import__('secrets').token_hex(8), item.content)",
+    "send_event(item.room_id, wire.type, item.txn_id, wire.content)",
+    "send_event(item.room_id, wire.type, __import__('secrets').token_hex(8), wire.content)",
 )
 NOT_STORED = Break(
     "matrixdata/publishing/acceptance.py",

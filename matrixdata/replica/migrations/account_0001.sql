@@ -55,6 +55,15 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_next ON outbox (state, room_id, id);
 CREATE INDEX outbox_event ON outbox (event_id) WHERE event_id IS NOT NULL;
 
+-- What is sent in place of an item's content in an encrypted room: the same bytes as long as they may have arrived.
+CREATE TABLE wire (
+    item      INTEGER PRIMARY KEY,                    -- of the outbox
+    type      TEXT NOT NULL,
+    content   BLOB NOT NULL,
+    checksum  INTEGER NOT NULL                        -- CRC-32 of it
+) STRICT;
+CREATE TRIGGER wire_gone AFTER DELETE ON outbox BEGIN DELETE FROM wire WHERE item = old.id; END;
+
 -- Our newest event in each room that the server acknowledged: who looks for a later one stops there.
 CREATE TABLE acknowledged (
     room_id   TEXT PRIMARY KEY,

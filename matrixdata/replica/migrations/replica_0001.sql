@@ -59,6 +59,7 @@ CREATE TABLE event (
     change       INTEGER NOT NULL,   -- the change that brought it
     edits        TEXT,               -- the event that this one edits; such a row is no record
     edited       INTEGER,            -- the row of the edit in force, whose value this one carries; NULL: none
+    sealed       INTEGER NOT NULL DEFAULT 0,   -- 1: it came encrypted; `decryption` says more
     born         INTEGER,            -- the change at which it was first valid: what is read as of an earlier one lacks it
     -- Checksums of what is read of a row, so that what decayed on the disk is never an answer.
     record_sum   INTEGER NOT NULL AS (record_sum(event_id, sender, uid, time, value)) STORED,
@@ -74,10 +75,23 @@ CREATE TABLE change (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     room    INTEGER NOT NULL,
     event   INTEGER NOT NULL,
-    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated', 'invalidated', 'edited')),
+    kind    TEXT NOT NULL CHECK (kind IN ('live', 'backfilled', 'redaction', 'revalidated', 'invalidated', 'edited',
+                                         'late_key')),
     opened  INTEGER NOT NULL DEFAULT 0,  -- backfilled: the last change before the gap it fills was opened
     by      INTEGER                      -- edited: the row of the event that did it
 ) STRICT;
+-- What came encrypted: by which session of which device, or why it could not be read. Of an undecryptable event,
+-- `event.content` is the ciphertext.
+CREATE TABLE decryption (
+    event     INTEGER PRIMARY KEY REFERENCES event (id),
+    session   TEXT,              -- NULL: it names none
+    device    TEXT,              -- NULL: not known
+    standing  TEXT,              -- what was known of that device; NULL: undecryptable
+    cause     TEXT,              -- why it cannot be read, a word of `encryption.port.Cause`; NULL: it was
+    detail    TEXT               -- and what would mend that
+) STRICT;
+CREATE INDEX decryption_cause ON decryption (session) WHERE cause IS NOT NULL;
+
 CREATE INDEX change_room ON change (room, id);
 
 -- Stretches of history not fetched yet: between `lower` (NULL: the start of the room) and `upper`.
