@@ -1,7 +1,7 @@
 """Where we stand with a room: in it, no longer in it, or sent on to the room that replaced it.
 
 Read from the replica. The server is asked only before somebody is turned away, for another device of ours may have
-joined again, and once before a process that does not follow the room writes to it.
+joined again, and once a minute before a process that does not follow the room writes to it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _LONGEST = 500  # of a reason, which somebody else wrote
 _MAX_ID_BYTES = 255
 # Another process may be the one that commits, so what was read is believed for so long, in microseconds.
 _BELIEVED = 1_000_000
+# Whoever only writes asks whether the room was replaced before a write, if that is so long ago, in microseconds.
+_ASKED_LATELY = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Standings:
         self._followed = followed
         self._clock = clock
         self._known: dict[str, tuple[int, Standing]] = {}
-        self._asked: set[str] = set()
+        self._asked: dict[str, int] = {}
         rooms.on_commit.append(self.forget)
         caller.on_recovery.append(self._asked.clear)
 
@@ -139,20 +141,24 @@ class Standings:
         """
         if self._caller.failing is not None:
             self._asked.clear()  # during an outage much may happen
-        if refused or (room_id not in self._asked and room_id not in self._followed()):
+        if refused or (not self._asked_lately(room_id) and room_id not in self._followed()):
             # Whoever only writes would never hear that the room was replaced: owners may go on writing to it.
             try:
                 await self._caller.call(requests.state_event(room_id, TOMBSTONE), patience=0)
             except Rejected:
-                self._asked.add(room_id)
+                self._asked[room_id] = self._clock()
             except MatrixDataError as error:
                 if isinstance(error, NotSent) and not refused:
                     raise  # the next request may get through
                 return None  # sending meets the same trouble, and deals with it
             else:
                 await self._ask(room_id)
-                self._asked.add(room_id)
+                self._asked[room_id] = self._clock()
         return ROOM_REPLACED if (await self.of(room_id)).new_room_id is not None else None
+
+    def _asked_lately(self, room_id: str) -> bool:
+        asked = self._asked.get(room_id)
+        return asked is not None and abs(self._clock() - asked) < _ASKED_LATELY
 
     async def _ask(self, room_id: str) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import matrixdata as md
@@ -129,6 +131,21 @@ def test_a_room_upgraded_during_an_outage_gets_nothing_of_what_was_queued_meanwh
     network.up()
     wait_until(lambda: (receipt.state, receipt.reason) == ("stuck", "room_replaced"))
     assert len(raw.records(readings.room_id)) == 1
+
+
+@fault("F21", broken=Break(STANDING, "abs(self._clock() - asked) < _ASKED_LATELY", "True"))
+def test_a_mere_writer_on_a_steady_connection_hears_of_an_upgrade_within_a_minute(server, name):
+    raw, now = server.raw(name), [time.time_ns() // 1000]
+    client = server.connect(name, clock=lambda: now[0])
+    readings = client.create_collection("readings", encrypted=False)
+    for number in (1, 2):
+        readings.publish(reading(number))
+    upgraded(raw, readings.room_id)
+    now[0] += 61_000_000
+    with pytest.raises(md.RoomReplaced):
+        readings.publish(reading(3))
+    assert len(raw.records(readings.room_id)) == 2
+    assert [each.reason for each in client.outbox.list()][-1:] == ["room_replaced"]
 
 
 # --- following ---------------------------------------------------------------------------------------
