@@ -46,6 +46,8 @@ class Outbound:
         messages: encrypted so far, which is the index of the next one.
         shared: history visibility allowed to share it with later members when it was made.
         members: user ids of who were members when its key was last given out.
+        settled: number of the change in whom we know and trust up to which it was shared; None: it is to be looked at.
+        left_out: user id, device id and reason of each device that got no key then.
     """
 
     session_id: str
@@ -54,6 +56,8 @@ class Outbound:
     messages: int
     shared: bool
     members: frozenset[str]
+    settled: int | None
+    left_out: tuple[tuple[str, str, str], ...]
 
 
 # -- the room's settings ----------------------------------------------------------------------------------
@@ -98,13 +102,15 @@ def _between(value: JSON, least: int, most: int, *, otherwise: int) -> int:
 def current(tx: Transaction, room_id: str) -> Outbound | None:
     """The session that the room is written with, None when there is none yet or it was rotated."""
     row = tx.connection.execute(
-        "SELECT session_id, pickle, created_at, messages, shared, members FROM megolm_outbound WHERE room_id = ?",
+        "SELECT session_id, pickle, created_at, messages, shared, members, settled, left_out FROM megolm_outbound "
+        "WHERE room_id = ?",
         (room_id,),
     ).fetchone()
     if row is None:
         return None
     members = msgspec.json.decode(row[5], type=frozenset[str])
-    return Outbound(row[0], row[1], row[2], row[3], bool(row[4]), members)
+    left_out = msgspec.json.decode(row[7], type=tuple[tuple[str, str, str], ...])
+    return Outbound(row[0], row[1], row[2], row[3], bool(row[4]), members, row[6], left_out)
 
 
 def is_used_up(tx: Transaction, room_id: str, session: Outbound) -> bool:
@@ -143,6 +149,20 @@ def note_members(tx: Transaction, room_id: str, members: Iterable[str]) -> None:
         "UPDATE megolm_outbound SET members = ? WHERE room_id = ?",
         (msgspec.json.encode(sorted(members)), room_id),
     )
+
+
+def settle(tx: Transaction, room_id: str, left_out: Iterable[tuple[str, str, str]]) -> None:
+    """Everybody was given its key who is to have it, as far as who is there and trusted now; these were left out."""
+    tx.connection.execute(
+        "UPDATE megolm_outbound SET settled = (SELECT n FROM trust_change), left_out = ? WHERE room_id = ?",
+        (msgspec.json.encode(list(left_out)), room_id),
+    )
+
+
+def is_settled(tx: Transaction, session: Outbound) -> bool:
+    """Whether nobody came, went or became more or less trusted since `settle`."""
+    (changes,) = tx.connection.execute("SELECT n FROM trust_change").fetchone()
+    return session.settled == int(changes)
 
 
 def rotate(tx: Transaction, room_id: str) -> None:

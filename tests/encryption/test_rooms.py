@@ -19,6 +19,8 @@ from tests.encryption.rooms import ROOM, TYPE, Owner, Room, verify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matrixdata.encryption.port import Policy
+
 
 @pytest.fixture
 def room(alice: Peer, bob: Peer) -> Room:
@@ -458,6 +460,32 @@ def test_what_a_device_wrote_stays_trusted_when_it_is_removed(
     bob.settle()
 
     assert room.seen(bob) == [{"n": 1}]
+
+
+def test_who_is_left_out_is_said_as_long_as_that_is_so(
+    owners: dict[str, Owner], exchange: Exchange, alice: Peer, bob: Peer, carol: Peer
+) -> None:
+    assert owners
+    room = Room()
+    room.join(alice, bob, carol)
+    left_out = [[it.user_id for it, _ in room.prepare(alice).left_out] for _ in range(3)]
+    Owner(exchange, CAROL).publish().sign(carol)
+    alice.settle()
+    left_out.append([it.user_id for it, _ in room.prepare(alice).left_out])
+
+    assert left_out == [[CAROL], [CAROL], [CAROL], []]
+
+
+@pytest.mark.parametrize(("policy", "members"), [("cross-signed", None), ("all", [CAROL])])
+def test_whoever_is_trusted_no_more_reads_no_more(
+    room: Room, alice: Peer, bob: Peer, policy: Policy, members: list[str] | None
+) -> None:
+    room.send(alice, {"n": 1})
+    alice.do(recipients.set_policy, ROOM, policy, members)
+    room.send(alice, {"n": 2})
+    bob.settle()
+
+    assert room.seen(bob) == [{"n": 1}, "withheld"]
 
 
 # -- what those are told who get no key -------------------------------------------------------------------

@@ -227,7 +227,9 @@ CREATE TABLE megolm_outbound (
     created_at  INTEGER NOT NULL,
     messages    INTEGER NOT NULL DEFAULT 0,  -- encrypted so far
     shared      INTEGER NOT NULL DEFAULT 0,  -- history visibility at its start allows to share it later (MSC4268)
-    members     BLOB NOT NULL DEFAULT x'5B5D' -- JSON list of who were members when it was last shared
+    members     BLOB NOT NULL DEFAULT x'5B5D', -- JSON list of who were members when it was last shared
+    settled     INTEGER,                     -- trust_change.n when there was nothing left to share; NULL: there is
+    left_out    BLOB NOT NULL DEFAULT x'5B5D' -- JSON: user id, device id and reason of each that got no key then
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE megolm_recipient (
     session_id  TEXT NOT NULL,               -- '': whoever was told once that no Olm session could be made
@@ -304,6 +306,26 @@ CREATE TABLE key_bundle (
     at          INTEGER NOT NULL,
     PRIMARY KEY (room_id, sender)
 ) STRICT, WITHOUT ROWID;
+
+-- Counts changes in who is there and trusted: while it stands still, nobody is weighed anew for each message.
+CREATE TABLE trust_change (
+    id  INTEGER PRIMARY KEY CHECK (id = 1),
+    n   INTEGER NOT NULL
+) STRICT;
+INSERT INTO trust_change VALUES (1, 0);
+CREATE TRIGGER device_insert AFTER INSERT ON device BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER device_update AFTER UPDATE ON device BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER device_delete AFTER DELETE ON device BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER identity_insert AFTER INSERT ON identity BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER identity_update AFTER UPDATE ON identity BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER identity_delete AFTER DELETE ON identity BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER tracked_insert AFTER INSERT ON tracked BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER tracked_update AFTER UPDATE ON tracked BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER tracked_delete AFTER DELETE ON tracked BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER room_policy_insert AFTER INSERT ON room_policy BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER room_policy_update AFTER UPDATE ON room_policy BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER room_policy_delete AFTER DELETE ON room_policy BEGIN UPDATE trust_change SET n = n + 1; END;
+CREATE TRIGGER recipient_again AFTER UPDATE OF again ON megolm_recipient BEGIN UPDATE trust_change SET n = n + 1; END;
 
 -- Private keys: cross-signing, backup.
 CREATE TABLE secret (
