@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from matrixdata.collection.roles import Role, read_power_levels
@@ -51,6 +52,13 @@ async def state_events(services: Services, room_id: str, *, at: str | None) -> l
     return [state_event(row) for row in rows]
 
 
+async def _learn(services: Services, room_id: str) -> None:
+    """Read at once what we changed: the next record is encrypted for whom we have just invited."""
+    services.sealing.changed(room_id)
+    with suppress(NotSent, Unknown):  # then sync tells, a moment later
+        await services.intake.state(room_id, await fetched_state(services, room_id))
+
+
 async def invite_as(services: Services, room_id: str, user_id: str, role: Role) -> None:
     """Invite a user and give the role; of a member only the role is set."""
     if role not in {"reader", "writer", "owner"}:
@@ -66,3 +74,4 @@ async def invite_as(services: Services, room_id: str, user_id: str, role: Role) 
         await services.caller.call(requests.put_state(room_id, "m.room.power_levels", "", levels))
     if membership_of(user_id, state) not in {"join", "invite"}:
         await services.caller.call(requests.invite(room_id, user_id))
+        await _learn(services, room_id)

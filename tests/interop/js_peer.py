@@ -102,6 +102,21 @@ class JsPeer:
         readable: dict[str, Any] = wait_until(found, seconds)
         return readable
 
+    def edit(
+        self, room_id: str, event_id: str, content: Any, event_type: str = "io.matrixdata.record"
+    ) -> str:
+        relation = {"rel_type": "m.replace", "event_id": event_id}
+        return self.send(room_id, {"m.new_content": content, "m.relates_to": relation}, event_type)
+
+    def sas(self) -> Any:
+        """The short authentication string of the verification under way, once it is there."""
+        return wait_until(lambda: self.call("verification")["sas"], 30)
+
+    def confirm(self) -> str:
+        """Say that the strings are the same; how the verification ended."""
+        self.call("confirm_sas")
+        return str(self.call("verification_end")["end"])
+
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

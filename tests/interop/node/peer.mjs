@@ -72,7 +72,10 @@ const commands = {
         return client.createRoom({ invite, preset: "private_chat", initial_state });
     },
     async join({ room_id }) { await client.joinRoom(room_id); return {}; },
-    async invite({ room_id, user_id }) { await client.invite(room_id, user_id); return {}; },
+    async invite({ room_id, user_id, share = false }) {
+        await client.invite(room_id, user_id, { shareEncryptedHistory: share });
+        return {};
+    },
     async knows({ room_id }) {
         const found = client.getRoom(room_id);
         return { joined: found?.getMyMembership() === "join", encrypted: Boolean(found?.hasEncryptionStateEvent()),
