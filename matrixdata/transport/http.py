@@ -25,6 +25,7 @@ from matrixdata.errors import (
 )
 from matrixdata.model.hidden import HiddenBytes
 from matrixdata.model.problem import safe_text
+from matrixdata.protocol.features import endpoint_of, feature_of
 from matrixdata.transport.body import OneChunk
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class HttpTransport:
             if not _is_json(body):
                 raise Unknown(f"{self._base_url} answered {status} with something that is not JSON")
             return body
-        raise classify(status, body, retry_after)
+        raise classify(status, body, retry_after, request=request)
 
     async def _exchange(self, request: Request, headers: httpx.Headers) -> tuple[int, bytes, str | None]:
         """Status, body and Retry-After of the answer to one request."""
@@ -210,8 +211,13 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def classify(status: int, body: bytes, retry_after: str | None = None) -> MatrixDataError:
-    """The exception for a status that is not 2xx (client-server API, "Standard error response")."""
+def classify(
+    status: int, body: bytes, retry_after: str | None = None, *, request: Request | None = None
+) -> MatrixDataError:
+    """The exception for a status that is not 2xx (client-server API, "Standard error response").
+
+    `request` is what it answers, where that is known.
+    """
     errcode, message, wait, soft = _standard_error(body)
     if status == 429:
         return RateLimited(_pause(wait, retry_after))
@@ -225,12 +231,20 @@ def classify(status: int, body: bytes, retry_after: str | None = None) -> Matrix
     if asked is not None:
         return PasswordNeeded(message, session=asked)
     if errcode == "M_UNRECOGNIZED" or (status in {404, 405} and not errcode):
-        return Unsupported(
-            "an endpoint this needs", f"the server answered HTTP {status} {errcode or 'without JSON'}"
-        )
+        return _lacking(request, f"HTTP {status} {errcode or 'without JSON'}")
     # A homeserver states an errcode: without one this is a proxy or a captive portal, which decides nothing.
     nobody = Unknown(f"something on the way to the server answered HTTP {status}")
     return Rejected(errcode, message, status=status) if errcode else nobody
+
+
+def _lacking(request: Request | None, answer: str) -> Unsupported:
+    if request is None:
+        return Unsupported("what was asked for", f"the server answered {answer}")
+    needed = f"{request.method} {endpoint_of(request.path)}"
+    return Unsupported(
+        feature_of(request.path),
+        f"it needs a homeserver that has {needed}, and this one, or a proxy before it, answered {answer}",
+    )
 
 
 def _standard_error(body: bytes) -> tuple[str, str, object, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import matrixdata as md
 from tests.faults.harness import Break, fault
 from tests.servers import Answer, hidden_sliding
 
@@ -33,3 +34,18 @@ def test_a_server_without_sliding_sync_is_read_and_written_all_the_same(server, 
         owner.send(room_id, {"v": 1, "uid": "o2", "value": {"temp": 3}})
         assert subscription.get(timeout=20).value == {"temp": 3}
     assert client.status().problem is None
+
+
+@fault("F40", broken=Break("matrixdata/protocol/features.py", "return _OF.get(name,", "return {}.get(name,"))
+def test_what_a_server_lacks_is_named_in_words_with_what_it_would_need(server):
+    network = server.proxy()
+    client = server.connect(server.name("reader"), url=network.url)
+    readings = client.create_collection("readings", encrypted=False)
+    receipt = readings.publish({"temp": 1})
+    network.fault = lambda seen: UNRECOGNIZED if "/context/" in seen.path else None
+    with pytest.raises(md.Unsupported) as caught:
+        readings.state(at=receipt.event_id).to_pandas()
+    assert caught.value.feature == "a room's state at an event"
+    assert "a homeserver that has GET /_matrix/client/v3/rooms/{}/context" in caught.value.needed
+    assert "M_UNRECOGNIZED" in caught.value.needed
+    assert any(event.type == "m.room.create" for event in readings.state())  # the rest goes on
