@@ -1,7 +1,7 @@
 """P10: whatever happens in whatever order, every reader ends with what a dictionary says.
 
 A writer in a process of its own publishes through a network that comes and goes; it is killed, its records are edited
-and redacted, it is kicked and invited again, and the homeserver is killed.
+and redacted, it is kicked and invited again, the room is upgraded, and the homeserver is killed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import matrixdata as md
 from matrixdata import homeserver
 from matrixdata.protocol.content import pack_record
 from tests.faults.harness import Break, child, fault
+from tests.faults.test_upgrade import upgraded
 from tests.servers import SCHEMA, RawUser, TestServer, wait_until
 
 WRITER = """
@@ -42,7 +43,10 @@ for line in sys.stdin:
         elif command == "outbox":
             answer = [[item.uid, item.state, item.reason] for item in client.outbox.list() if item.state != "sent"]
         elif command == "join":
-            readings = client.collection(sys.argv[4])
+            readings = client.collection(rest[0])
+        elif command == "follow":
+            readings = readings.follow_upgrade()
+            answer = readings.room_id
         elif command == "left":
             answer = readings.query(timeout=5, on_incomplete="ignore").completeness.left is not None
         elif command == "read":
@@ -64,6 +68,7 @@ class World(RuleBasedStateMachine):
         self.values: dict[str, float] = {}
         self.published = 0
         self.up, self.member = True, True
+        self.past: list[str] = []  # rooms that were replaced
         # The server may have another port after it was killed: everybody comes through a proxy that knows.
         self.network, self.steady = self.server.proxy(), self.server.proxy()
         self.name = self.server.name("writer")
@@ -105,11 +110,10 @@ class World(RuleBasedStateMachine):
         assert answer, f"the writer ended, or did not answer to {command}"
         return json.loads(answer)
 
-    def events(self) -> dict[str, dict]:
-        """Records on the server by uid; edits and what is redacted are none."""
-        found = [
-            event for event in self.chief.records(self.room_id) if "m.relates_to" not in event["content"]
-        ]
+    def events(self, room_id: str | None = None) -> dict[str, dict]:
+        """Records on the server by uid, in the newest room or another; edits and what is redacted are none."""
+        records = self.chief.records(room_id or self.room_id)
+        found = [event for event in records if "m.relates_to" not in event["content"]]
         found = [event for event in found if event["content"]]
         by_uid = {event["content"]["uid"]: event for event in found}
         assert len(by_uid) == len(found), "two events for one record"
@@ -181,8 +185,24 @@ class World(RuleBasedStateMachine):
     def come_back(self):
         self.chief.invite(self.room_id, self.user_id)
         self.other_device.join(self.room_id)
-        self.tell("join")
+        self.tell("join", self.room_id)
         self.member = True
+
+    @precondition(lambda self: self.member and len(self.past) < 2)
+    @rule()
+    def upgrade(self):
+        """What is not sent yet goes to the new room; during an outage that may be anything."""
+        if self.up:
+            self.drain()
+        new_room_id = upgraded(self.chief, self.room_id, "12")
+        new = self.owner.collection(self.room_id).follow_upgrade()
+        assert new.room_id == new_room_id
+        new.invite(self.user_id)
+        self.past.append(self.room_id)
+        self.room_id = new_room_id
+        if not self.up:
+            self.find_the_network()
+        wait_until(lambda: self.tell("follow") == new_room_id, 60)
 
     @rule()
     def kill_the_server(self):
@@ -209,11 +229,15 @@ class World(RuleBasedStateMachine):
             if not self.member:
                 self.come_back()
             self.drain()
-            assert set(self.events()) == set(self.values), "not what was accepted and not redacted"
-            expected = self.values
-            wait_until(lambda: self.tell("read") == [expected, True], 60)
-            found = self.owner.collection(self.room_id).query(timeout=30, on_incomplete="raise")
-            assert {record.uid: record.value["temp"] for record in found} == expected
+            rooms = [*self.past, self.room_id]
+            where = {room_id: self.events(room_id).keys() for room_id in rooms}
+            everything = sorted(uid for uids in where.values() for uid in uids)
+            assert everything == sorted(self.values), "not what was accepted and not redacted, or not once"
+            expected = {room_id: {uid: self.values[uid] for uid in uids} for room_id, uids in where.items()}
+            wait_until(lambda: self.tell("read") == [expected[self.room_id], True], 60)
+            for room_id in rooms:
+                found = self.owner.collection(room_id).query(timeout=30, on_incomplete="raise")
+                assert {record.uid: record.value["temp"] for record in found} == expected[room_id]
         finally:
             self.end()
             for each in self.server.open:
@@ -246,3 +270,27 @@ def test_in_whatever_order_things_happen_readers_agree_with_a_dictionary(tmp_pat
         )
     finally:
         homeserver.stop(tmp_path / "server")
+
+
+@fault(
+    "P10", broken=Break("matrixdata/collection/following.py", "items=[item.id for item in items]", "items=[]")
+)
+def test_rooms_upgraded_in_the_middle_of_things_lose_and_double_nothing(server):
+    World.server = server
+    world = World()
+    world.begin()
+    try:
+        world.publish(1.0)
+        world.upgrade()
+        world.publish(2.0)
+        world.drain()
+        world.edit(0, 3.0)
+        world.lose_the_network()
+        world.publish(4.0)
+        world.kill_the_writer()
+        world.publish(5.0)
+        world.upgrade()
+        world.publish(6.0)
+    finally:
+        world.teardown()
+    assert len(world.past) == 2
