@@ -41,7 +41,15 @@ key backup; from a key file; from whoever invited us (MSC4268)."""
 _RANK: dict[Origin, int] = {"own": 3, "device": 2, "forwarded": 1, "backup": 0, "file": 0, "bundle": 0}
 """Whose word counts for more on where a session comes from."""
 
+_SIGNED = frozenset[Origin]({"own", "device"})
+"""Those whose keys the session itself signed (session-sharing format): nobody else can make one up."""
+
 _MOST_FORWARDERS = 20
+
+SHARED_HISTORY = ("shared_history", "m.shared_history")
+"""The flag that later members may have a key: as the specification (1.19) has it, and as matrix-rust-sdk writes it."""
+
+_SHARED_HISTORY = (*SHARED_HISTORY, "org.matrix.msc3061.shared_history")
 
 _COLUMNS = (
     "id, room_id, session_id, sender_key, ed25519, origin, pickle, first_index, owner, shared, standing, forwarders, "
@@ -124,7 +132,8 @@ def add(tx: Transaction, key: InboundKey) -> Session | None:
     """Take a session key, if it brings anything (threat A7).
 
     A second key for a session counts only if it is the same ratchet. Then the copy from earlier on is kept, and the
-    word of whoever can say more about where the session comes from.
+    word of whoever can say more about where the session comes from. Of two ratchets, the one that the session signed is
+    the session's; where neither or both are, the one that came first stays.
 
     Returns:
         The session, when it is new here, reads more than before, or is better authenticated; else None.
@@ -171,7 +180,6 @@ def receive_room_key(tx: Transaction, event: ToDevice, claimed_ed25519: str) -> 
     if content.get("algorithm") != MEGOLM:
         log.info("a room key from %s is for an algorithm that is not known here", event.sender)
         return None
-    shared = content.get("shared_history") is True
     device = device_lists.by_key(tx, event.sender_key)
     standing = identities.standing(tx, device) if device and event.device_id else "unknown"
     return add(
@@ -179,24 +187,32 @@ def receive_room_key(tx: Transaction, event: ToDevice, claimed_ed25519: str) -> 
         InboundKey(
             *(room_id, session_id, event.sender_key, claimed_ed25519, "device", key),
             owner=event.sender,
-            shared=shared,
+            shared=is_shared(content),
             standing=standing,
         ),
     )
 
 
+def is_shared(content: Mapping[str, JSON]) -> bool:
+    """Whether whoever made a session agrees that later members get its key."""
+    return any(content.get(name) is True for name in _SHARED_HISTORY)
+
+
 def _merged(tx: Transaction, known: Stored, offered: Stored, ratchet: InboundGroupSession) -> Stored | None:
     """What is kept of both; None: the offer is refused."""
+    better = _RANK[offered.origin] > _RANK[known.origin]
     common = max(known.first_index, offered.first_index)
     ours, theirs = opened(tx, known).export_at(common), ratchet.export_at(common)
     if ours is None or theirs is None or ours.to_base64() != theirs.to_base64():
+        if better and offered.origin in _SIGNED:
+            log.warning("a key for session %s from a %s was forged; replaced", known.session_id, known.origin)
+            return replace(offered, id=known.id)
         log.info("a second key for session %s belongs to another ratchet; refused", known.session_id)
         return None
     if known.origin == offered.origin == "device" and known.sender_key != offered.sender_key:
         # A member who was given the key passes the session off as theirs. Nothing can tell which of two is right.
         log.info("a second device claims to have made session %s; refused", known.session_id)
         return None
-    better = _RANK[offered.origin] > _RANK[known.origin]
     kept = replace(offered, id=known.id) if better else known
     earlier = offered if offered.first_index < known.first_index else known
     return replace(kept, pickle=earlier.pickle, first_index=earlier.first_index)
@@ -204,7 +220,7 @@ def _merged(tx: Transaction, known: Stored, offered: Stored, ratchet: InboundGro
 
 def _ratchet(key: InboundKey) -> InboundGroupSession | None:
     try:
-        if key.origin in {"own", "device"}:
+        if key.origin in _SIGNED:
             return InboundGroupSession(SessionKey(key.key))
         return InboundGroupSession.import_session(ExportedSessionKey(key.key))
     except (SessionKeyDecodeException, UnicodeError):
@@ -326,7 +342,7 @@ def imported(
         InboundKey(
             *(room, session, sender_key, ed25519, origin, key),
             # A bundle holds nothing else (spec "Shareable encryption sessions"), and does not say so of each.
-            shared=origin == "bundle" or data.get("shared_history") is True,
+            shared=origin == "bundle" or is_shared(data),
             forwarders=tuple(
                 filter(are_names, texts_at(data, "forwarding_curve25519_key_chain")[:_MOST_FORWARDERS])
             ),
@@ -347,6 +363,6 @@ def export(tx: Transaction, it: Stored) -> Exported:
         "sender_claimed_keys": {"ed25519": it.ed25519},
         "forwarding_curve25519_key_chain": list(it.forwarders),
         "session_key": key.to_base64(),
-        "shared_history": it.shared,
+        **dict.fromkeys(SHARED_HISTORY, it.shared),
     }
     return Exported(Session(it.room_id, it.session_id), it.first_index, it.origin, data)

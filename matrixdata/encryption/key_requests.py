@@ -82,7 +82,7 @@ def receive_forwarded(tx: Transaction, event: ToDevice) -> Session | None:
         tx,
         InboundKey(
             *(session.room_id, session.session_id, sender_key, ed25519, "forwarded", key),
-            shared=content.get("shared_history") is True,
+            shared=inbound.is_shared(content),
             forwarders=(*chain[:_MOST_FORWARDERS], device.curve25519),
         ),
     )
@@ -196,7 +196,7 @@ def _forwarded(tx: Transaction, session: Stored) -> JSONObject:
         "sender_key": session.sender_key,
         "sender_claimed_ed25519_key": session.ed25519,
         "forwarding_curve25519_key_chain": data["forwarding_curve25519_key_chain"],
-        "shared_history": session.shared,
+        **dict.fromkeys(inbound.SHARED_HISTORY, session.shared),
     }
 
 

@@ -191,7 +191,7 @@ def room_key(tx: Transaction, room_id: str, session: Outbound) -> Mapping[str, J
         "room_id": room_id,
         "session_id": session.session_id,
         "session_key": _opened(tx, session.pickle).session_key.to_base64(),
-        "shared_history": session.shared,
+        **dict.fromkeys(inbound.SHARED_HISTORY, session.shared),
     }
 
 

@@ -224,8 +224,13 @@ def test_copies_of_a_session_become_the_one_that_reads_most_on_the_best_word(
             genuine.append((origin, 0))
             continue
         taken = peer.do(inbound.add, key(source, index, origin))
-        if not genuine and is_forged:
-            return  # whoever comes first is believed: nothing is known to compare with
+        if not genuine and is_forged:  # whoever comes first is believed, until the session's own word comes
+            signed = replace(key(readable, 0, "device"), key=session.session_key.to_base64(), owner=ALICE)
+            assert peer.do(inbound.add, key(readable, 0, "forwarded")) is None
+            assert peer.do(inbound.add, signed) is not None
+            assert peer.do(inbound.find, ROOM, session.session_id).origin == "device"
+            genuine.append(("device", 0))
+            continue
         if is_forged:
             assert taken is None
         else:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from matrixdata.encryption import device_lists, identities, outbound, recipients
+from matrixdata.encryption import device_lists, identities, inbound, outbound, recipients
 from matrixdata.encryption.port import Clear, Undecryptable
 from matrixdata.encryption.transaction import Transaction
 from matrixdata.errors import DeviceUntrusted, KeyMissing
+from matrixdata.protocol.events import parse_event
+from tests.encryption import vectors
 from tests.encryption.conftest import ALICE, BOB, CAROL
 from tests.encryption.exchange import HOUR, Exchange, Peer
 from tests.encryption.rooms import ROOM, TYPE, Owner, Room, verify
@@ -60,6 +62,30 @@ def test_the_server_sees_neither_type_nor_content(room: Room, alice: Peer) -> No
         "sender_key",
         "session_id",
     }
+
+
+def test_what_another_implementation_encrypted_is_read(bob: Peer) -> None:
+    event = parse_event(json.dumps(vectors.ENCRYPTED_EVENT).encode())
+    assert event is not None
+    room = Room("!room:id")
+    bob.do(inbound.imported, vectors.SESSION, "file")
+    [outcome] = room.read(bob, [event])
+
+    assert isinstance(outcome, Clear)
+    assert (outcome.type, json.loads(outcome.content)) == (vectors.ENCRYPTED_TYPE, vectors.ENCRYPTED_CONTENT)
+    [kept] = bob.do(lambda tx: list(inbound.exported(tx)))
+    assert kept.data["session_key"] == vectors.SESSION["session_key"]
+    assert kept.data["shared_history"] is True
+
+
+def test_another_ratchet_that_another_implementation_made_for_a_session_is_refused(bob: Peer) -> None:  # A7
+    bob.do(inbound.imported, vectors.SESSION_LATER, "file")
+    first = bob.do(inbound.imported, vectors.SESSION, "file")
+    event = parse_event(json.dumps(vectors.ENCRYPTED_EVENT).encode())
+    assert event is not None
+
+    assert first is None
+    assert Room("!room:id").seen(bob, event) == ["too_early"]
 
 
 def test_what_comes_before_its_key_is_read_when_the_key_has_come(room: Room, alice: Peer, bob: Peer) -> None:

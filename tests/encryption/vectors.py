@@ -1,6 +1,6 @@
 """Test vectors made by others: facts, not code.
 
-ALICE, SESSION, BACKED_UP: matrix-js-sdk, spec/test-utils/crypto-test-data (Apache-2.0).
+ALICE, SESSION, ENCRYPTED, BACKED_UP: matrix-js-sdk, spec/test-utils/crypto-test-data (Apache-2.0).
 KEY_FILE, ATTACHMENT, STORAGE_*, BASE58_*: matrix-rust-sdk, tests of matrix-sdk-crypto (Apache-2.0).
 """
 
@@ -57,6 +57,33 @@ SESSION = {
     "forwarding_curve25519_key_chain": [],
     "m.shared_history": True,
 }
+# Called the same session from its second message on; the script that made it hashed b"x\03" for b"\x03", so it is not.
+SESSION_LATER = SESSION | {
+    "session_key": (
+        "AQAAAAFXGO+Z9jlQJhIL6ByhXrv2BwCIxkhh7MXpKLsYmXkJcWrQlirmXmD79ga1zo+I4DCtEZzyGSpDWXBC6G7ez3H4"
+        "gDMBam1RE3Jm5tc+oTlIri32UkYgSL0kBkcEnttqmIUWvpwC7by/yg231+gyzu9lDHAU4ivCj48pt7WGiORWmIqXSOmb"
+        "P+w8xUxIYgNohmjA3x5CGApXql0+i/uXtf3K"
+    )
+}
+ENCRYPTED_EVENT = {
+    "type": "m.room.encrypted",
+    "room_id": "!room:id",
+    "sender": "@alice:localhost",
+    "content": {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "sender_key": "WimPd2udAU/1S/+YBpPbmr9L+0H5H+BnAVHSwDxlPGc",
+        "ciphertext": (
+            "AwgAEnAkBmciEAyhh1j6DCk29UXJ7kv/kvayUNfuNT0iAioLxcXjFXOZ5ho3jF1/wrytlt0Lb298uMM67OxdVMi+/mMf"
+            "Ypwlvi07P9cIH6CMSj8tyhYoWl0SrKY6tkPf5GWOlRSRRKbziXa96FHXvnA3V2FCAIGtAe3G4ei5RPbhkmKAFBLAen33"
+            "/D6MjJVqU8Ojr5vTkgls5eyirarlVpsmnH06alDaxO8avrU0NL+Vsw26xvlUQgEMOnUJ"
+        ),
+        "session_id": "ipdI6Zs/7DzFTEhiA2iGaMDfHkIYCleqXT6L+5e1/co",
+        "device_id": "TEST_DEVICE",
+    },
+    "event_id": "$event1",
+    "origin_server_ts": 1507753886000,
+}
+ENCRYPTED_TYPE, ENCRYPTED_CONTENT = "m.room.message", {"msgtype": "m.text", "body": "Hello world"}
 BACKED_UP = {
     "first_message_index": 1,
     "forwarded_count": 0,
