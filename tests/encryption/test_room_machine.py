@@ -12,6 +12,7 @@ from matrixdata.encryption import device_lists, outbound
 from matrixdata.encryption.transaction import Transaction
 from tests.encryption.exchange import HOUR, Exchange, Peer
 from tests.encryption.rooms import ROOM, TYPE, Room
+from tests.faults.harness import Break, fault
 
 ALICE, BOB, CAROL = "@alice:one.example", "@bob:one.example", "@carol:two.example"
 DEVICES = [(ALICE, "A1"), (ALICE, "A2"), (BOB, "B1"), (CAROL, "C1")]
@@ -111,6 +112,21 @@ class World:
                     assert seen in ("no_key", "too_early", "withheld")
 
 
+@fault(
+    "F28",
+    broken=(
+        Break(
+            "matrixdata/encryption/outbound.py",
+            "(ratchet.pickle(tx.me.pickle_key), ratchet.message_index, room_id)",
+            "(session.pickle, session.messages, room_id)",
+        ),
+        Break(
+            "matrixdata/encryption/sharing.py",
+            "return any((*who, key) not in",
+            "return False and (given not in",
+        ),
+    ),
+)
 @settings(max_examples=20)
 @given(messages=st.integers(2, 5), steps=st.lists(st.tuples(st.sampled_from(CHANGES), who, who), max_size=14))
 def test_who_is_to_read_does_and_nobody_else_and_no_ratchet_is_used_twice(

@@ -16,6 +16,7 @@ from matrixdata.replica.failures import Damaged
 from matrixdata.replica.mark import Mark
 from matrixdata.replica.salvage import salvage
 from matrixdata.replica.store import Store
+from tests.faults.harness import Break, fault
 
 ROOM = "!room:one.example"
 ids = count(1)
@@ -46,6 +47,10 @@ def written(directory):
     return anyio.run(run)
 
 
+@fault(
+    "F28",
+    broken=Break("matrixdata/replica/salvage.py", "    for table in _RATCHETS:", "    for table in ():"),
+)
 def test_no_ratchet_of_a_store_that_was_put_back_is_used_again(tmp_path):
     store, copy = tmp_path / "store", tmp_path / "copy"
     used = [written(store)]
