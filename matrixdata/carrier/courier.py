@@ -46,6 +46,7 @@ class Courier:
         self._wake = anyio.Event()
         self._turn = anyio.Lock()
         caller.on_recovery.append(self.wake)
+        keys.wake = self.wake
 
     def wake(self) -> None:
         """There may be something to send."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matrixdata.replica.keystore import KeyStore
 
 T = TypeVar("T")
+log = logging.getLogger("matrixdata.carrier")
 
 
 class Keys:
@@ -29,6 +31,7 @@ class Keys:
         new_id: fresh ids of at least 128 random bits, safe in URLs.
 
     Attributes:
+        problem: what only the user can mend, in a sentence; "" when nothing is known.
         on_received: awaited with what changed: keys that came, users whose devices became known.
     """
 
@@ -49,6 +52,9 @@ class Keys:
         self._engine: Engine | None = None
         self._device: tuple[str, str] | None = None
         self._opening = anyio.Lock()
+        self.problem = ""
+        self.wake: Callable[[], None] = lambda: None
+        """There may be something to send; the courier puts itself here."""
         self.on_received: list[Callable[[Received], Awaitable[None]]] = []
 
     async def engine(self) -> Engine:
@@ -81,6 +87,9 @@ class Keys:
 
     async def tell(self, received: Received) -> None:
         """Something changed that others wait for; to be called once it is committed."""
+        if received.problem:
+            self.problem = received.problem
+            log.warning("%s", received.problem)
         if received.sessions or received.users or received.waiting:
             for listener in self.on_received:
                 await listener(received)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from matrixdata.carrier.audience import ENCRYPTION, VISIBILITY
-from matrixdata.collection.trust import check_trust, check_user_ids
-from matrixdata.encryption.port import MEGOLM, Policy
+from matrixdata.collection.trust import ENCRYPTION_CONTENT, check_trust, check_user_ids
+from matrixdata.encryption.port import Policy
 from matrixdata.errors import TooLarge
 from matrixdata.model import JSON, JSONObject
 from matrixdata.model.json import pointer
@@ -28,12 +28,6 @@ from matrixdata.protocol.time import TIME_UNITS, TimeUnit
 from matrixdata.validation import CompiledSchema, compile_schema
 
 _FIRST_VERSION = "1"
-# One key a week and not hundreds a day, each of which is a message to every device: docs/decisions/0016.
-ENCRYPTION_CONTENT: Mapping[str, JSON] = {
-    "algorithm": MEGOLM,
-    "rotation_period_ms": 7 * 24 * 3_600_000,
-    "rotation_period_msgs": 10_000,
-}
 PUBLIC_WRITER_LEVEL = 10
 _FORBIDDEN_STARTS = ("!", "#", "@", "-")
 # The account data type that keeps the name must fit Matrix's 255 bytes together with its prefix.

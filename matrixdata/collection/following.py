@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
+from matrixdata.carrier.audience import ENCRYPTION
 from matrixdata.collection.bindings import announce
 from matrixdata.collection.directory import Directory
 from matrixdata.collection.roles import read_power_levels
+from matrixdata.collection.trust import carry_encryption
 from matrixdata.errors import Conflict, LoggedOut, Rejected, UpgradePending
 from matrixdata.model.problem import safe_text
 from matrixdata.model.steps import reached
@@ -64,6 +66,10 @@ async def follow(services: Services, room_id: str) -> AsyncCollection:
     *old, new = await _walk(services, room_id)
     if old:
         reached("follow.1 joined")
+        stated = new.row(ENCRYPTION)
+        await carry_encryption(
+            services, [room.room_id for room in old], new.room_id, stated.content if stated else None
+        )
         await _bring_state(services, old, new)
         await _rebind(services, [room.room_id for room in old], new.room_id)
         reached("follow.4 moved")

@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from matrixdata.carrier.audience import ENCRYPTED
-from matrixdata.encryption.port import Clear, Undecryptable
+from matrixdata.encryption.port import Clear, Session, Undecryptable
 from matrixdata.replica.rows import Decryption
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Mapping, Sequence
 
     from matrixdata.carrier import Keys
+    from matrixdata.encryption.engine import Engine
     from matrixdata.protocol.events import Event
 
 _LONGEST_TYPE = 255
+# Other devices of our own may have the key.
+_ASKED_FOR = frozenset({"no_key", "withheld", "too_early"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,18 @@ class Opening:
         sealed = [event for event in events if _is_sealed(event)]
         if not sealed:
             return {}
-        found = await self._keys.write(lambda engine, c: engine.decrypt(c, room_id, sealed))
+
+        def work(engine: Engine, c: sqlite3.Connection) -> tuple[list[Clear | Undecryptable], bool]:
+            found = engine.decrypt(c, room_id, sealed)
+            lacking = {
+                it.session_id for it in found if isinstance(it, Undecryptable) and it.cause in _ASKED_FOR
+            }
+            asked = engine.ask_for_keys(c, [Session(room_id, it) for it in sorted(filter(None, lacking))])
+            return found, asked > 0
+
+        found, asked = await self._keys.write(work)
+        if asked:
+            self._keys.wake()
         return {event.event_id: _opened(event, clear) for event, clear in zip(sealed, found, strict=True)}
 
 

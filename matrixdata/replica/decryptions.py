@@ -37,11 +37,11 @@ def _values(found: Decryption) -> tuple[str | None, ...]:
 
 
 def sessions(c: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Room id and session of everything that cannot be read."""
+    """Room id and session of everything that cannot be read and may be some day."""
     query = (
         "SELECT DISTINCT r.room_id, d.session FROM decryption d JOIN event e ON e.id = d.event"
         " JOIN room r ON r.id = e.room WHERE d.cause IS NOT NULL AND d.session IS NOT NULL"
-        " AND e.row_state = 'undecryptable'"
+        " AND e.row_state = 'undecryptable' AND d.cause NOT IN ('replayed', 'corrupt', 'mismatch')"
     )
     return c.execute(query).fetchall()
 
@@ -60,6 +60,8 @@ def undecryptable(
         if wanted is not None:
             tests += f" AND {column} IN ({','.join('?' * len(wanted))})"
             values += [*wanted]
+    if senders is not None:
+        tests += " AND d.cause = 'untrusted'"  # nothing else depends on who a device belongs to
     query = (
         f"SELECT e.id, {STORED} FROM event e LEFT JOIN decryption d ON d.event = e.id"  # noqa: S608  constants and ? marks
         " WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"

@@ -211,3 +211,18 @@ def test_a_redacted_record_leaves_and_what_is_too_large_encrypted_is_refused_at_
         pair.mine.publish({"device": "x" * 50_000, "temp": 1})
     pair.mine.publish({"device": "x" * 40_000, "temp": 3})
     assert temps(pair.theirs) == [1, 3]
+
+
+def test_an_upgraded_room_stays_encrypted_for_whoever_follows_and_trusts_the_same(sealed_pair):
+    pair = sealed_pair
+    pair.mine.publish(reading(1))
+    assert temps(pair.mine) == [1]
+    raw = pair.raw(pair.writer)
+    new = raw.call("POST", f"rooms/{pair.room_id}/upgrade", {"new_version": "12"})["replacement_room"]
+    with pytest.raises(md.RoomReplaced):
+        wait_until(lambda: pair.mine.publish(reading(2)) is None)
+    moved = pair.mine.follow_upgrade()
+    assert (moved.room_id, moved.encrypted, moved.trust) == (new, True, "all")
+    moved.publish(reading(3))
+    assert raw.records(new) == []
+    assert len(sealed(raw, new)) == 1
