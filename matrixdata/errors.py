@@ -283,7 +283,14 @@ class StoreCorrupt(MatrixDataError):
 
 
 class StoreFull(MatrixDataError):
-    """The disk (or the store's limit) is full; nothing that was not stored was acknowledged."""
+    """The disk (or the store's limit) is full; nothing that was not stored was acknowledged.
+
+    `report` is that of a `publish_many` that came so far: the `PublishReport` of what was accepted before; else None.
+    """
+
+    def __init__(self, message: str, *, report: object | None = None) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 class Conflict(MatrixDataError):

@@ -211,6 +211,7 @@ class AsyncCollection:
         Raises:
             RecordInvalid, TooLarge: with on_error="raise"; nothing was queued.
             Conflict: the job has accepted another record for one of these rows, or runs elsewhere right now.
+            StoreFull: there was no room for more; its `report` says what was accepted before that.
         """
         self._services.check()
         return await publish_rows(

@@ -73,4 +73,6 @@ class Resumption:
 
     def noted(self, items: Sequence[OutboxItem]) -> JobRows:
         """What to note in the commit that queues these items."""
-        return JobRows(self._room_id, self._name, dict(self._rows.pop(item.uid) for item in items))
+        rows = {item.uid: self._rows.pop(item.uid) for item in items}
+        numbers = {uid: number for uid, (number, _) in rows.items()}
+        return JobRows(self._room_id, self._name, dict(rows.values()), numbers)

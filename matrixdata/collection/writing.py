@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matrixdata.collection.bulk import Bulk, OnError, Progress
 from matrixdata.collection.resuming import Resumption, checked_job
-from matrixdata.errors import Rejected
+from matrixdata.errors import Rejected, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,14 @@ async def publish_rows(
         resumed = Resumption(room_id, name, await services.jobs.accepted(room_id, name))
     rules = await services.intake.rules(room_id)
     bulk = Bulk(services, room_id, rules, on_error=on_error, job=resumed)
-    await bulk.accept(rows, progress)
+    try:
+        await bulk.accept(rows, progress)
+    except StoreFull as error:
+        report = bulk.report()
+        before = (
+            f"; {report.accepted:,} rows were accepted before that, see .report" if report.accepted else ""
+        )
+        raise StoreFull(f"{error}{before}", report=report) from error
     if wait == "synced":
         await services.freshness.follow(room_id, timeout=timeout)
     if wait != "queued":

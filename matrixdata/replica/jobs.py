@@ -10,9 +10,10 @@ from matrixdata.errors import Conflict
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from matrixdata.replica.database import Database
+    from matrixdata.replica.outbox_item import OutboxItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,13 @@ class JobRows:
 
     Attributes:
         digests: of each row's content, by row number; 64 bits, never 0.
+        numbers: the row numbers, by uid.
     """
 
     room_id: str
     name: str
     digests: Mapping[int, int]
+    numbers: Mapping[str, int]
 
 
 class Jobs:
@@ -52,8 +55,8 @@ class Jobs:
         return await self._db.read(work)
 
 
-def note_rows(c: sqlite3.Connection, job: JobRows) -> None:
-    """Note rows as accepted, inside the transaction that queues them.
+def note_rows(c: sqlite3.Connection, job: JobRows, items: Sequence[OutboxItem]) -> None:
+    """Note rows as accepted, inside the transaction that queues them as these items.
 
     Raises:
         Conflict: one was accepted meanwhile, by another process that runs the same job.
@@ -67,3 +70,15 @@ def note_rows(c: sqlite3.Connection, job: JobRows) -> None:
                 f"row {number} of job {job.name!r} was accepted a moment ago by another run of that job; let one run "
                 "end before the next begins"
             )
+    c.executemany(
+        "UPDATE outbox SET job = ?, job_row = ? WHERE id = ?",
+        [(key, job.numbers[item.uid], item.id) for item in items],
+    )
+
+
+def forget_rows(c: sqlite3.Connection, items: Iterable[int]) -> None:
+    """These items of the outbox are about to be dropped unsent: their rows are to be accepted again."""
+    c.executemany(
+        "DELETE FROM job_row WHERE (job, number) IN (SELECT job, job_row FROM outbox WHERE id = ?)",
+        [(item,) for item in items],
+    )

@@ -59,9 +59,10 @@ class Outbox:
         """
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            stored = [accept(c, item) for item in items]
             if job is not None:
-                note_rows(c, job)
-            return [accept(c, item) for item in items]
+                note_rows(c, job, stored)
+            return stored
 
         return await self._db.write(work)
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreFull
+from matrixdata.replica.jobs import forget_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -98,7 +99,9 @@ def _size(path: Path) -> int:
 
 def _forget_sent(c: sqlite3.Connection, over: int) -> int:
     """Delete the oldest acknowledged rows; the bytes that frees."""
-    return _delete(c, "state = 'sent'", over)[1]
+    found, freed = _oldest(c, "state = 'sent'", over)
+    _delete(c, found)
+    return freed
 
 
 def _drop(c: sqlite3.Connection, bytes_: int) -> list[str]:
@@ -106,17 +109,19 @@ def _drop(c: sqlite3.Connection, bytes_: int) -> list[str]:
     query = f"SELECT ifnull(sum(length(content) + length(value) + {_ROW}), 0) FROM outbox WHERE {_UNSENT}"  # noqa: S608  constants
     if c.execute(query).fetchone()[0] < bytes_:
         return []  # the new ones would be refused all the same, and these be lost for nothing
-    found, _ = _delete(c, _UNSENT, bytes_)
-    for _, room_id in found:
+    found, _ = _oldest(c, _UNSENT, bytes_)
+    forget_rows(c, [key for key, _, _ in found])
+    _delete(c, found)
+    for _, _, room_id in found:
         c.execute(
             "INSERT INTO dropped VALUES (?, 1) ON CONFLICT (room_id) DO UPDATE SET records = records + 1",
             (room_id,),
         )
-    return [txn_id for txn_id, _ in found]
+    return [txn_id for _, txn_id, _ in found]
 
 
-def _delete(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[tuple[str, str]], int]:
-    """Delete the oldest rows of a kind that free so many bytes: their ids and rooms, and the bytes."""
+def _oldest(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[tuple[int, str, str]], int]:
+    """The oldest rows of a kind that take so many bytes: numbers, transaction ids and rooms; and the bytes."""
     rows = c.execute(
         f"SELECT id, txn_id, room_id, length(content) + length(value) + {_ROW} FROM outbox"  # noqa: S608  constants
         f" WHERE {which} ORDER BY id"
@@ -127,5 +132,8 @@ def _delete(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[tuple[
             break
         chosen.append((key, txn_id, room_id))
         freed += size
+    return chosen, freed
+
+
+def _delete(c: sqlite3.Connection, chosen: Sequence[tuple[int, str, str]]) -> None:
     c.executemany("DELETE FROM outbox WHERE id = ?", [(key,) for key, _, _ in chosen])
-    return [(txn_id, room_id) for _, txn_id, room_id in chosen], freed

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
 
 import matrixdata as md
+from matrixdata.collection import bulk
 from matrixdata.replica.footprint import checked_footprint
 from tests.servers import SCHEMA, Proxy, RawUser, TestServer, wait_until
 
@@ -197,3 +199,44 @@ def test_many_at_once_keep_within_the_limit_too(device, way):
     device.network.up()
     wait_until(lambda: client.status().queued == 0)
     assert len(device.numbers()) == 80 - dropped
+
+
+@pytest.mark.server
+def test_many_that_do_not_fit_leave_a_report_of_those_that_did_and_the_job_goes_on(device, monkeypatch):
+    monkeypatch.setattr(bulk, "_GROUP", 8)
+    client = device.connect(replica="none", store_limit=LIMIT)
+    readings = client.collection("readings")
+    rows = [big(number) for number in range(40)]
+    device.network.down()
+    with pytest.raises(md.StoreFull, match=r"rows were accepted before that") as caught:
+        readings.publish_many(rows, job="import", wait="queued")
+    report = caught.value.report
+    assert 0 < report.accepted < 40
+    assert (report.queued, report.skipped) == (report.accepted, 0)
+    device.network.up()
+    for _ in range(10):  # until there is room for all
+        wait_until(lambda: client.status().queued == 0)
+        with suppress(md.StoreFull):
+            readings.publish_many(rows, job="import", timeout=20)
+            break
+    assert device.numbers() == [*range(40)]
+
+
+@pytest.mark.server
+def test_rows_of_a_job_that_were_dropped_unsent_are_accepted_by_its_next_run(device):
+    client = device.connect(replica="none", store_limit=LIMIT, on_full="drop_oldest")
+    readings = client.collection("readings")
+    rows = [big(number) for number in range(40)]
+    device.network.down()
+    first = readings.publish_many(rows, job="import", wait="queued")
+    assert first.dropped > 5
+    device.network.up()
+    wait_until(lambda: client.status().queued == 0)
+    report = first
+    for _ in range(20):  # what there is room for, until nothing is left
+        wait_until(lambda: client.status().queued == 0)
+        if report.skipped == 40:
+            break
+        report = readings.publish_many(rows, job="import", timeout=20)
+    assert report.skipped == 40
+    assert sorted(device.numbers()) == [*range(40)]

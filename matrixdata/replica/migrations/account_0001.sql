@@ -50,6 +50,8 @@ CREATE TABLE outbox (
     next_attempt   INTEGER,                           -- not before then; NULL: at once, or when asked to
     after_event  TEXT,                                -- our last event in the room before the first attempt
     checksum     INTEGER NOT NULL,                    -- CRC-32 of what is sent; what decayed on the disk is not
+    job          INTEGER,                             -- the import whose row this is, and which: should it be dropped
+    job_row      INTEGER,                             -- unsent, that row is to be accepted again
     UNIQUE (room_id, uid)
 ) STRICT;
 CREATE INDEX outbox_next ON outbox (state, room_id, id);
