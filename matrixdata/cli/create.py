@@ -9,7 +9,7 @@ import click
 from matrixdata.cli.failures import advised, used_wrongly
 from matrixdata.cli.output import write, write_json
 from matrixdata.cli.settings import account_options, connect, current, examples
-from matrixdata.errors import Conflict, Unsupported
+from matrixdata.errors import Conflict
 
 
 @click.command(
@@ -50,10 +50,14 @@ def create(
 ) -> None:
     """Make a collection called NAME: a private room of yours, with a schema in it if you give one."""
     text = schema.read_text(encoding="utf-8") if schema is not None else None
+    if public and encrypt:
+        raise click.UsageError(
+            "a public collection cannot be encrypted, for whoever joins could not read what is there already: add "
+            "--no-encrypt"
+        )
     with (
         connect() as client,
         used_wrongly(),
-        advised("On the command line: --no-encrypt", Unsupported),
         advised("On the command line: --exist-ok", Conflict),
     ):
         collection = client.create_collection(

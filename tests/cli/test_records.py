@@ -177,11 +177,11 @@ def test_a_subscription_prints_what_comes_and_remembers_how_far_it_got(run: Run,
     assert "0 of 2 records came" in third.err
 
 
-def test_what_does_not_work_yet_or_exists_already_says_what_to_pass(run: Run, name: str) -> None:
-    encrypted, again = run("create", "secret"), run("create", name, "--no-encrypt")
+def test_what_does_not_work_or_exists_already_says_what_to_pass(run: Run, name: str) -> None:
+    public, again = run("create", "open", "--public"), run("create", name, "--no-encrypt")
 
-    assert (encrypted.code, again.code) == (1, 1)
-    assert "--no-encrypt" in encrypted.err
+    assert (public.code, again.code) == (2, 1)
+    assert "--no-encrypt" in public.err
     assert "--exist-ok" in again.err
     assert run("create", name, "--no-encrypt", "--exist-ok").code == 0
 

@@ -71,7 +71,7 @@ def test_on_a_full_disk_nothing_unstored_is_acknowledged_and_all_goes_on_once_th
     # Others go on, and what they write finds no room here.
     named = raw.records(readings.room_id)[0]["content"]
     theirs = [raw.send(readings.room_id, {**named, "uid": f"t{n}"}) for n in range(30)]
-    wait_until(lambda: "replica.db cannot be written" in str(client.status().problem))
+    wait_until(lambda: "db cannot be written" in str(client.status().problem))
     assert readings.query(timeout=0, on_incomplete="ignore").count() >= 1  # what is here can be read
 
     ballast.unlink()

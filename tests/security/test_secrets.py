@@ -108,7 +108,7 @@ def test_a_whole_session_tells_neither_password_nor_token(server, account, caplo
             lambda: client.collection("nothing"),
             lambda: client.collection("!nowhere:example.org"),
             lambda: collection.query("no such column = 1").values(),
-            lambda: client.create_collection("y"),
+            lambda: client.create_collection("y", public=True),
             lambda: pickle.dumps(client),
             lambda: copy.deepcopy(client),
         ):
