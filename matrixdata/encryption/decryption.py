@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vodozemac import DecodeException, MegolmDecryptionException, MegolmMessage
 
-from matrixdata.encryption import inbound, recipients, withheld
+from matrixdata.encryption import inbound, outbound, recipients, withheld
 from matrixdata.encryption.envelope import Envelope, joined, read_envelope, read_inside
 from matrixdata.encryption.names import are_names
 from matrixdata.encryption.port import Clear, Undecryptable
@@ -113,6 +113,8 @@ def _by_session(
     for message in messages:
         yield message.place, _refused(source, message) or _decrypted(tx, source, message)
     tx.connection.executemany("INSERT INTO megolm_index (session, ix, event) VALUES (?, ?, ?)", source.new)
+    if session.origin == "own" and source.new:
+        outbound.seen(tx, room_id, session_id, source.new[-1][1])
 
 
 # -- before decrypting ------------------------------------------------------------------------------------

@@ -175,6 +175,20 @@ def rotate(tx: Transaction, room_id: str) -> None:
     c.execute("DELETE FROM megolm_outbound WHERE room_id = ?", (room_id,))
 
 
+def seen(tx: Transaction, room_id: str, session_id: str, index: int) -> None:
+    """A message of our own session came back. One that this store has yet to write was written by a later state of it.
+
+    Then it was put back whole, as from a backup of the disk, and the ratchet's state must not serve a second time.
+    """
+    session = current(tx, room_id)
+    if session is None or session.session_id != session_id or index < session.messages:
+        return
+    log.warning(
+        "this store was put back to an older state: %s is written with a new key from now on", room_id
+    )
+    rotate(tx, room_id)
+
+
 def rotate_all(tx: Transaction) -> None:
     """Use none of the sessions any more.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from matrixdata.encryption import device_lists, identities, inbound, outbound, recipients
+from matrixdata.encryption import device_lists, identities, inbound, outbound, outgoing, recipients
 from matrixdata.encryption.port import Clear, Undecryptable
 from matrixdata.encryption.transaction import Transaction
 from matrixdata.errors import DeviceUntrusted, KeyMissing
@@ -586,3 +586,10 @@ def test_who_waits_for_a_key_again_still_makes_it_be_replaced_by_leaving(
     room.send(alice, {"n": 2})
 
     assert session_of(room.timeline[2]) != session_of(room.timeline[3])
+
+
+def test_a_key_for_many_devices_goes_in_few_requests(alice: Peer) -> None:
+    messages = [(BOB, f"SENSOR{number}", {"n": number}) for number in range(120)]
+    requests = alice.do(outgoing.queue_messages, "m.room.encrypted", messages)
+
+    assert [len(json.loads(it.body)["messages"][BOB]) for it in requests] == [100, 20]
