@@ -11,7 +11,7 @@ from vodozemac import Account, PickleException
 
 from matrixdata.encryption import outgoing
 from matrixdata.encryption.port import MEGOLM, OLM, Device, Received
-from matrixdata.encryption.reading import json_text, object_at, parsed_object
+from matrixdata.encryption.reading import json_text, object_at, parsed_object, texts_at
 from matrixdata.encryption.signing import signed
 from matrixdata.errors import StoreCorrupt
 
@@ -33,6 +33,8 @@ still to be used by somebody have room."""
 _HOUR = 3_600_000_000
 _FALLBACK_SERVES = _HOUR
 """A used fallback key is replaced, but no sooner: its predecessor has then had an hour for messages on their way."""
+
+_REFUSAL_RESTS = 60_000_000
 
 _OF_THE_DEVICE = (  # what a login as another device must not go on with
     *("olm_account", "olm_session", "olm_seen", "unwedging", "unclaimable", "outgoing", "inbox"),
@@ -153,24 +155,27 @@ def upload(tx: Transaction) -> None:
     """Queue an upload of what the server lacks, unless one is under way.
 
     The keys and the exact request are stored together, before anything leaves: sent again after a crash, it is the
-    same request. Another key under a used id would be refused.
+    same request. Another key under a used id would be refused; so one-time keys go by themselves, and cost nothing
+    else when they are.
     """
     if outgoing.under_way(tx, "upload"):
         return
-    published, on_server, fallback_at, used = tx.connection.execute(
-        "SELECT published, on_server, fallback_at, fallback_used FROM olm_account"
+    published, on_server, fallback_at, used, resting = tx.connection.execute(
+        "SELECT published, on_server, fallback_at, fallback_used, not_before FROM olm_account"
     ).fetchone()
     now = tx.me.clock()
-    # A clock that was set back must not keep an old key for ever.
-    old = fallback_at is None or not 0 <= now - fallback_at < _FALLBACK_SERVES
+    if 0 < resting - now <= _REFUSAL_RESTS:  # further off only if the clock was set back
+        return
     body: JSONObject = {} if published else {"device_keys": _signed_keys(tx)}
-    if on_server < ONE_TIME_KEYS:
-        body["one_time_keys"] = _new_one_time_keys(tx, ONE_TIME_KEYS - on_server)
-    if old and (used or fallback_at is None):
+    # A clock that was set back must not keep an old key for ever.
+    if fallback_at is None or (used and not 0 <= now - fallback_at < _FALLBACK_SERVES):
         body["fallback_keys"] = _new_fallback_key(tx)
         tx.connection.execute("UPDATE olm_account SET fallback_at = ?, fallback_used = 0", (now,))
+    if not body and on_server < ONE_TIME_KEYS:
+        body["one_time_keys"] = _new_one_time_keys(tx, ONE_TIME_KEYS - on_server)
     if body:
-        outgoing.queue(tx, "upload", body, purpose={"device_keys": "device_keys" in body})
+        parts: list[JSON] = list(body)
+        outgoing.queue(tx, "upload", body, purpose={"parts": parts})
 
 
 def _new_one_time_keys(tx: Transaction, count: int) -> JSONObject:
@@ -198,7 +203,7 @@ def _new_fallback_key(tx: Transaction) -> JSONObject:
 def uploaded(tx: Transaction, request: Stored, response: Mapping[str, JSON]) -> Received:
     """The server took an upload."""
     _published(tx)
-    if request.purpose.get("device_keys"):
+    if "device_keys" in texts_at(request.purpose, "parts"):
         tx.connection.execute("UPDATE olm_account SET published = 1")
     count = object_at(response, "one_time_key_counts").get(ALGORITHM, 0)
     if isinstance(count, int):
@@ -206,14 +211,20 @@ def uploaded(tx: Transaction, request: Stored, response: Mapping[str, JSON]) -> 
     return Received()
 
 
-def refused(tx: Transaction) -> Received:
-    """The server refused an upload, which it does when it has other keys under their ids: a copy of us made them.
+def refused(tx: Transaction, request: Stored, reason: str) -> Received:
+    """The server refused an upload. The next one has other keys, and waits a minute.
 
-    No more are offered until it says that it lacks some, or each refusal would lead to the next.
+    One known cause is that it has other keys under their ids: a copy of this store made them.
     """
     _published(tx)
-    tx.connection.execute("UPDATE olm_account SET on_server = ?", (ONE_TIME_KEYS,))
-    return Received(problem=CLONED)
+    if "fallback_keys" in texts_at(request.purpose, "parts"):
+        tx.connection.execute("UPDATE olm_account SET fallback_at = NULL")
+    tx.connection.execute("UPDATE olm_account SET not_before = ?", (tx.me.clock() + _REFUSAL_RESTS,))
+    if "already exists" in reason:
+        return Received(problem=CLONED)
+    return Received(
+        problem=f"the server does not take this device's keys, so nobody can write to it: {reason:.200}"
+    )
 
 
 def _published(tx: Transaction) -> None:

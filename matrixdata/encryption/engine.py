@@ -119,7 +119,7 @@ class Engine:
         log.warning("the server refused a request of kind %s: %.200s", request.request.kind, reason)
         match request.request.kind:
             case "upload":
-                return device_keys.refused(tx)
+                return device_keys.refused(tx, request, reason)
             case "query":
                 device_answers.refused(tx, request)
             case "claim":

@@ -42,7 +42,8 @@ def test_an_upload_is_the_same_bytes_until_it_is_answered(exchange: Exchange) ->
 
     assert (first.id, first.body) == (second.id, second.body)
     peer.deliver(second)
-    assert "upload" not in kinds(peer)
+    peer.flush()
+    assert kinds(peer) == []
     assert not any(it.problem for it in peer.received)
 
 
@@ -54,7 +55,7 @@ def test_a_transaction_that_fails_uses_up_no_ids(exchange: Exchange) -> None:
     peer.flush()
 
     there = exchange.devices["@alice:one.example", "PHONE"]
-    assert there.one_time_keys.keys() == json.loads(lost.body)["one_time_keys"].keys()
+    assert there.fallback.keys() == json.loads(lost.body)["fallback_keys"].keys()
     assert not any(it.problem for it in peer.received)
 
 
@@ -131,6 +132,21 @@ def test_a_copy_of_the_store_in_use_elsewhere_is_noticed(alice: Peer, exchange: 
 
     assert [it.problem for it in alice.received if it.problem] == []
     assert [it.problem for it in copy.received if it.problem] == [device_keys.CLONED]
+
+
+def test_a_server_that_takes_no_keys_is_told_of_and_not_asked_on_and_on(exchange: Exchange) -> None:
+    peer = Peer(exchange, "@alice:one.example", "PHONE")
+    [request] = [it for it in peer.do(peer.engine.outgoing) if it.kind == "upload"]
+    result = peer.do(peer.engine.refused, request.id, "M_UNRECOGNIZED: no encryption here")
+
+    assert "no encryption here" in result.problem
+    assert "copy" not in result.problem
+    assert "upload" not in kinds(peer)
+    peer.clock.advance(61 * SECOND)
+    peer.flush()
+    there = exchange.devices["@alice:one.example", "PHONE"]
+    assert there.device_keys == peer.device().keys
+    assert (len(there.one_time_keys), len(there.fallback)) == (25, 1)
 
 
 def test_another_store_for_the_same_device_is_noticed(alice: Peer, exchange: Exchange) -> None:

@@ -120,6 +120,7 @@ CREATE TABLE olm_account (
     on_server    INTEGER NOT NULL DEFAULT 0,  -- unclaimed one-time keys there, as it last said
     fallback_at  INTEGER,                     -- when the fallback key was made, microseconds since 1970 UTC
     fallback_used INTEGER NOT NULL DEFAULT 0, -- 1: the server has given it to somebody
+    not_before   INTEGER NOT NULL DEFAULT 0,  -- no keys are offered before, after a refusal
     token        TEXT                         -- where the to-device stream goes on
 ) STRICT;
 
