@@ -48,15 +48,9 @@ def claim_one(by: Peer, of: Peer) -> dict[str, Any]:
 @fault(
     "F30",
     broken=(
-        Break(
-            "matrixdata/encryption/device_keys.py", 'body["fallback_keys"] = _new_fallback_key(tx)', "pass"
-        ),
-        Break(
-            "matrixdata/encryption/device_keys.py",
-            "if old and (used or fallback_at is None)",
-            "if fallback_at is None",
-        ),
-        Break(DEVICE_KEYS, "if on_server < ONE_TIME_KEYS:", "if not published:"),
+        Break(DEVICE_KEYS, 'body["fallback_keys"] = _new_fallback_key(tx)', "pass"),
+        Break(DEVICE_KEYS, "(used and not 0 <= now - fallback_at < _FALLBACK_SERVES)", "False"),
+        Break(DEVICE_KEYS, "if not body and on_server < ONE_TIME_KEYS:", "if not body and not used:"),
     ),
 )
 def test_when_all_one_time_keys_are_claimed_the_fallback_key_serves_and_is_renewed(

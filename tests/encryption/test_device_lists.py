@@ -10,11 +10,14 @@ import pytest
 
 from matrixdata.encryption import device_keys, device_lists, outgoing
 from matrixdata.encryption.port import MEGOLM, OLM, SyncChanges
+from matrixdata.encryption.signing import signed
 from tests.encryption.exchange import HOUR, SECOND, Exchange, Peer
+from tests.faults.harness import Break, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ANSWERS = "matrixdata/encryption/device_answers.py"
 ALICE, BOB = "@alice:one.example", "@bob:one.example"
 
 
@@ -147,7 +150,7 @@ def new_keys(exchange: Exchange, user_id: str, device_id: str) -> dict[str, Any]
     return dict(Peer(exchange, user_id, device_id).device().keys)
 
 
-def poison(exchange: Exchange, alice: Peer, bob: Peer, lie: str) -> dict[str, Any]:  # noqa: PLR0911  one for each lie
+def poison(exchange: Exchange, alice: Peer, bob: Peer, lie: str) -> dict[str, Any]:  # noqa: PLR0911, PLR0912  one for each lie
     """What Bob's server lists as his device DESK or another one."""
     keys: dict[str, Any] = copy.deepcopy(dict(bob.device().keys))
     match lie:
@@ -160,6 +163,16 @@ def poison(exchange: Exchange, alice: Peer, bob: Peer, lie: str) -> dict[str, An
             return {"DESK": keys, "PHONE": dict(alice.device().keys)}
         case "a device under another id":
             return {"DESK": keys, "OTHER": keys}
+        case "a device under two names":
+            keys_of_both = {
+                f"{kind}:OTHER": keys["keys"][f"{kind}:DESK"] for kind in ("curve25519", "ed25519")
+            }
+            twin: dict[str, Any] = {**keys, "device_id": "OTHER", "keys": keys_of_both, "signatures": {}}
+            account = bob.do(device_keys.load)
+            twin = signed(twin, BOB, "ed25519:OTHER", lambda text: account.sign(text).to_base64())
+            return {"DESK": keys, "OTHER": twin}
+        case "a device that says it is another's":
+            return {"DESK": keys, "NEW": resigned(Peer(exchange, BOB, "NEW"), user_id=ALICE)}
         case "a copy of our own device":
             mine = {"curve25519:OTHER": alice.device().curve25519, "ed25519:OTHER": bob.device().ed25519}
             other_peer = Peer(exchange, BOB, "OTHER")
@@ -203,6 +216,7 @@ def poison(exchange: Exchange, alice: Peer, bob: Peer, lie: str) -> dict[str, An
 
 LIES = (
     *("other keys for a known device", "other identity key, same fingerprint", "another user's device"),
+    *("a device under two names", "a device that says it is another's"),
     *("a device under another id", "a copy of our own device", "not signed", "signed by another device"),
     *(
         "changed after signing",
@@ -213,6 +227,24 @@ LIES = (
 )
 
 
+@fault(
+    "T-A8",
+    broken=(
+        Break(ANSWERS, 'keys.get("user_id") != user_id or keys.get("device_id") != device_id', "False"),
+        Break(ANSWERS, 'if not is_signed(keys, user_id, f"ed25519:{device_id}", ed25519):', "if False:"),
+        Break(
+            ANSWERS,
+            "if holder is None and _was_known(tx, device) and not _may_change(tx, device, owner):",
+            "if False:",
+        ),
+        Break(
+            ANSWERS,
+            "if holder is not None and (holder.user_id, holder.device_id) != (device.user_id, device.device_id):",
+            "if False:",
+        ),
+        Break(ANSWERS, "if not plain or not is_sane(keys):", "if False:"),
+    ),
+)
 @pytest.mark.parametrize("lie", LIES)
 def test_devices_that_contradict_themselves_or_what_is_known_are_ignored(
     alice: Peer, bob: Peer, lie: str, caplog: pytest.LogCaptureFixture

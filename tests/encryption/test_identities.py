@@ -9,12 +9,14 @@ import pytest
 
 from matrixdata.encryption import cross_signing, device_keys, device_lists, identities
 from tests.encryption.exchange import Exchange, Peer
+from tests.faults.harness import Break, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matrixdata.encryption.port import Standing
 
+IDENTITIES = "matrixdata/encryption/identities.py"
 ALICE, BOB = "@alice:one.example", "@bob:one.example"
 
 
@@ -69,6 +71,7 @@ def test_our_own_devices(alice: Peer, peer: Callable[[str, str], Peer]) -> None:
     assert len(tablet.device().keys["signatures"][ALICE]) == 2  # type: ignore[index, call-overload, arg-type]  # ours
 
 
+@fault("T-A9", broken=Break(IDENTITIES, "own is None or not own.verified or own.changed", "own is None"))
 def test_whom_we_verified_on_one_device_is_verified_on_the_others(
     alice: Peer, bob: Peer, peer: Callable[[str, str], Peer]
 ) -> None:
@@ -89,6 +92,14 @@ def test_whom_we_verified_on_one_device_is_verified_on_the_others(
     assert standing(tablet, bob) == "verified"
 
 
+@fault(
+    "T-A9",
+    broken=Break(
+        IDENTITIES,
+        "if owner is not None and not owner.changed and is_signed",
+        "if owner is not None and is_signed",
+    ),
+)
 def test_a_server_that_puts_another_identity_in_place_gains_nothing(
     alice: Peer, bob: Peer, peer: Callable[[str, str], Peer], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +233,14 @@ def test_an_identity_that_the_server_stops_showing_stays_pinned(alice: Peer, bob
     assert identity_of(alice, BOB).changed
 
 
+@fault(
+    "T-A10",
+    broken=Break(
+        "matrixdata/encryption/device_answers.py",
+        "if device.device_id in cross_signing or device.ed25519 in cross_signing:",
+        "if False:",
+    ),
+)
 @pytest.mark.parametrize("usage", ["master", "self_signing"])
 def test_a_device_named_like_a_cross_signing_key_is_ignored(
     alice: Peer, bob: Peer, usage: str, caplog: pytest.LogCaptureFixture

@@ -12,10 +12,12 @@ import pytest
 from matrixdata.encryption import device_keys, device_lists, olm, outgoing, to_device
 from matrixdata.encryption.port import SyncChanges, ToDevice
 from tests.encryption.exchange import ALGORITHM, HOUR, SECOND, Exchange, Peer
+from tests.faults.harness import Break, fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DECRYPTION = "matrixdata/encryption/olm_decryption.py"
 SECRET = "m.secret.send"  # a type that ends in the inbox
 
 
@@ -239,6 +241,11 @@ LIES: dict[str, Callable[[dict], object]] = {
         it.pop("sender_device_keys"),
         it.update(keys={"ed25519": it["recipient_keys"]["ed25519"]}),
     ),
+    "device keys of another device": lambda it: it.update(sender_device_keys=another_device(it["sender"])),
+    "device keys and fingerprint of another device": lambda it: (
+        it.update(sender_device_keys=another_device(it["sender"])),
+        it.update(keys={"ed25519": it["sender_device_keys"]["keys"]["ed25519:OTHER"]}),
+    ),
     "device keys of another user": lambda it: it["sender_device_keys"].update(user_id="@carol:two.example"),
     "device keys not signed": lambda it: it["sender_device_keys"].update(signatures={}),
     "device keys changed": lambda it: it["sender_device_keys"]["algorithms"].append("m.new"),
@@ -249,6 +256,10 @@ LIES: dict[str, Callable[[dict], object]] = {
 }
 
 
+def another_device(user_id: str) -> dict[str, object]:
+    return dict(Peer(Exchange(), user_id, "OTHER").device().keys)
+
+
 def deep(levels: int) -> dict[str, object]:
     content: dict[str, object] = {"n": 1}
     for _ in range(levels):
@@ -256,6 +267,15 @@ def deep(levels: int) -> dict[str, object]:
     return content
 
 
+@fault(
+    "T-A2",
+    broken=(
+        Break(DECRYPTION, 'payload.get("sender") != message.sender', "False"),
+        Break(DECRYPTION, 'payload.get("recipient") != tx.me.user_id', "False"),
+        Break(DECRYPTION, 'text_at(payload, "recipient_keys", "ed25519") != identity_keys(tx)[1]', "False"),
+        Break(DECRYPTION, "known.user_id != message.sender or known.ed25519 != ed25519", "False"),
+    ),
+)
 @pytest.mark.parametrize("lie", LIES)
 def test_a_payload_that_does_not_fit_its_sender_is_discarded(
     alice: Peer, bob: Peer, monkeypatch: pytest.MonkeyPatch, lie: str, caplog: pytest.LogCaptureFixture
@@ -268,6 +288,43 @@ def test_a_payload_that_does_not_fit_its_sender_is_discarded(
     alice.send(bob, SECRET, {"n": 2})  # by the same session, which is none the worse
     bob.settle()
     assert arrived(bob) == [2]
+
+
+UNKNOWN = (
+    *(
+        "another sender",
+        "another recipient",
+        "another recipient's key",
+        "another fingerprint",
+        "no fingerprint",
+    ),
+    *("device keys of another device", "device keys and fingerprint of another device"),
+    *("device keys not signed", "device keys changed"),
+)
+
+
+@fault(
+    "T-A2",
+    broken=(
+        Break(
+            DECRYPTION,
+            "isinstance(described, str) or described.ed25519 != ed25519",
+            "isinstance(described, str)",
+        ),
+        Break(DECRYPTION, "device.curve25519 != message.sender_key", "False"),
+    ),
+)
+@pytest.mark.parametrize("lie", UNKNOWN)
+def test_a_device_not_known_yet_must_fit_its_own_keys(
+    bob: Peer, peer: Callable[[str, str], Peer], monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    carol = peer("@carol:two.example", "C")
+    carol.know("@bob:one.example")
+    forged(carol, bob, monkeypatch, LIES[lie])
+    bob.sync()
+
+    assert bob.do(to_device.inbox) == []
+    assert bob.do(device_lists.by_key, carol.device().curve25519) is None
 
 
 def test_a_server_that_changes_the_sender_gets_nothing_believed(alice: Peer, bob: Peer) -> None:
@@ -283,6 +340,7 @@ def test_a_server_that_changes_the_sender_gets_nothing_believed(alice: Peer, bob
     assert arrived(bob) == [1]  # and the lie did not use up the message
 
 
+@fault("T-A5", broken=Break("matrixdata/encryption/to_device.py", "event.type in _ONLY_ENCRYPTED", "False"))
 @pytest.mark.parametrize("kind", ["m.room_key", "m.forwarded_room_key", "m.secret.send"])
 def test_keys_and_secrets_in_clear_are_refused(
     bob: Peer, kind: str, caplog: pytest.LogCaptureFixture
