@@ -291,13 +291,7 @@ def test_a_payload_that_does_not_fit_its_sender_is_discarded(
 
 
 UNKNOWN = (
-    *(
-        "another sender",
-        "another recipient",
-        "another recipient's key",
-        "another fingerprint",
-        "no fingerprint",
-    ),
+    *("another recipient", "another recipient's key", "another fingerprint", "no fingerprint"),
     *("device keys of another device", "device keys and fingerprint of another device"),
     *("device keys not signed", "device keys changed"),
 )
