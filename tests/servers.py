@@ -5,6 +5,7 @@ The checker shares no code with the library: what it says of a room is the measu
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import json
@@ -12,6 +13,7 @@ import re
 import socket
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 CLIENT = "/_matrix/client/v3"
 RECORD = "io.matrixdata.record"
+BATCH = "io.matrixdata.batch"
 SCHEMA = {
     "type": "object",
     "properties": {"device": {"type": "string"}, "temp": {"type": "number"}, "n": {"type": "integer"}},
@@ -116,8 +119,12 @@ class RawUser:
                 return events[::-1]
 
     def records(self, room_id: str) -> list[dict[str, Any]]:
-        """The record events of a room, oldest first."""
-        return [event for event in self.timeline(room_id) if event["type"] == RECORD]
+        """The records of a room, oldest first: its record events, and each record of a batch as if it were one."""
+        return [record for event in self.timeline(room_id) for record in records_in(event)]
+
+    def events(self, room_id: str, event_type: str = RECORD) -> list[dict[str, Any]]:
+        """The events of one type, oldest first."""
+        return [event for event in self.timeline(room_id) if event["type"] == event_type]
 
     def end(self, device_id: str, password: str) -> None:
         """Remove a device of this user, and so end its session."""
@@ -397,6 +404,20 @@ class Proxy:
     def close(self) -> None:
         self.down()
         self.http.close()
+
+
+def records_in(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records that an event holds, each with its place there in `index`; written from docs/wire-format.md."""
+    if event["type"] != BATCH or not event["content"]:
+        return [event] if event["type"] == RECORD else []
+    content = event["content"]
+    packed = json.loads(zlib.decompress(base64.b64decode(content["records"], validate=True)))
+    named = packed.get("uids") or [f"{content['uid']}:{index}" for index in range(content["count"])]
+    common = {key: content[key] for key in ("v", "schema") if key in content}
+    return [
+        {**event, "index": index, "content": {**common, "uid": uid, "value": value}}
+        for index, (uid, value) in enumerate(zip(named, packed["values"], strict=True))
+    ]
 
 
 def uids(events: list[dict[str, Any]]) -> list[str]:

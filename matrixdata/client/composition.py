@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from matrixdata.carrier import Courier, Keys
 from matrixdata.collection import Directory, Services
+from matrixdata.protocol.batch import ENCRYPTED_CONTENT_BYTES
+from matrixdata.protocol.canonical import MAX_CONTENT_BYTES
 from matrixdata.publishing import Acceptance, Readback, Receipts, Sealing, Sender, review
 from matrixdata.receiving import (
     Backfill,
@@ -25,6 +27,7 @@ from matrixdata.receiving import (
     SyncLoop,
     choose_source,
 )
+from matrixdata.replica.packing import Packing
 
 if TYPE_CHECKING:
     from matrixdata.replica.store import Store
@@ -63,6 +66,12 @@ def _pickle_key(store: Store) -> bytes:
     return pickle_key(store.directory, keyring=system_keyring(), in_use=in_use)
 
 
+def _batch_limit(intake: Intake, room_id: str) -> int:
+    """Bytes that a batch's content may take; in a room of which nothing is known, as in an encrypted one."""
+    rules = intake.known_rules(room_id)
+    return ENCRYPTED_CONTENT_BYTES if rules is None or rules.encrypted else MAX_CONTENT_BYTES
+
+
 class Composition:
     """The parts of one client that is open.
 
@@ -94,6 +103,7 @@ class Composition:
         intake = Intake(
             store.rooms, store.outbox, store.unread, keys, user_id=user_id, footprint=store.footprint
         )
+        packing = Packing(limit=partial(_batch_limit, intake), new_id=world.new_id)
         late = Late(store.unread, intake, store.rooms, store.keys)
         keys.on_received.append(late.received)
         standing = Standings(
@@ -117,6 +127,7 @@ class Composition:
             readback=self._readback,
             sealing=sealing,
             barred=standing.barred,
+            pack=partial(store.outbox.pack, packing=packing),
             usable=transport.usable,
             clock=world.clock,
             chance=world.chance,
@@ -155,7 +166,7 @@ class Composition:
             rooms=store.rooms,
             intake=intake,
             acceptance=Acceptance(
-                store.outbox, receipts, store.quota, user_id=user_id, clock=world.clock, new_id=world.new_id
+                store.outbox, receipts, store.quota, user_id=user_id, clock=world.clock, packing=packing
             ),
             receipts=receipts,
             sender=self.sender,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -14,8 +14,7 @@ import anyio.to_thread
 from matrixdata.collection.report import PublishReport, RejectedRow
 from matrixdata.errors import RecordInvalid, TooLarge
 from matrixdata.model import Problem
-from matrixdata.protocol.convert import to_record
-from matrixdata.publishing import PART_BYTES, parted
+from matrixdata.publishing import Filled, Filling, checked, parted
 
 if TYPE_CHECKING:
     from matrixdata.collection.ports import Services
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
 OnError = Literal["collect", "raise"]
 Progress = Callable[[int, int], None]
 _GROUP = 250
-# A slow source of rows (a sensor) is not made to wait for a full group.
+# A slow source of rows (a sensor) is not made to wait for a full group. What counts is the time spent waiting for it.
 _GROUP_SECONDS = 0.05
+_FEW = 100
+"""So many rows at once go one by one unless something else is asked for: an event of its own can be edited."""
 
 
 class Bulk:
@@ -42,6 +43,7 @@ class Bulk:
         *,
         on_error: OnError,
         job: Resumption | None = None,
+        batch: bool | None = None,
     ) -> None:
         if on_error not in {"collect", "raise"}:
             raise ValueError(f'on_error={on_error!r}; it takes "collect" or "raise"')
@@ -51,7 +53,9 @@ class Bulk:
         self._on_error = on_error
         self._job = job
         self._rejected: list[RejectedRow] = []
-        self._receipts: list[AsyncReceipt] = []
+        self._receipts: list[tuple[AsyncReceipt, int]] = []  # with the number of records
+        few = _FEW if batch is None else 0 if batch else sys.maxsize
+        self._filling = Filling(services.acceptance, room_id, rules, few=few, refuse=self._refuse)
         self._moved = 0  # records of this client that got further, whichever they are
 
     async def accept(self, data: object, progress: Progress | None) -> None:
@@ -60,58 +64,66 @@ class Bulk:
 
         rows = enumerate(rows_of(data))
         if self._on_error == "raise":
-            items = await anyio.to_thread.run_sync(lambda: [self._item(number, row) for number, row in rows])
-            for group in parted([item for item in items if item], most=_GROUP):
-                await self._queue(group, progress)
+            await self._queue(await anyio.to_thread.run_sync(self._all, rows), progress)
             return
-        for _ in count():
+        ended = False
+        while not ended:
             group, ended = await anyio.to_thread.run_sync(self._group, rows)
             await self._queue(group, progress)
-            if ended:
-                return
 
-    def _group(self, rows: Iterator[tuple[int, object]]) -> tuple[list[OutboxItem], bool]:
-        group: list[OutboxItem] = []
-        size = 0
-        until = time.monotonic() + _GROUP_SECONDS
+    def _all(self, rows: Iterator[tuple[int, object]]) -> list[Filled]:
         for number, row in rows:
-            item = self._item(number, row)
-            if item is not None:
-                group.append(item)
-                size += len(item.content)
-            if len(group) >= _GROUP or size >= PART_BYTES or time.monotonic() > until:
-                return group, False
-        return group, True
+            self._take(number, row)
+        return list(self._filling.take(rest=True))
 
-    def _item(self, number: int, row: object) -> OutboxItem | None:
+    def _group(self, rows: Iterator[tuple[int, object]]) -> tuple[list[Filled], bool]:
+        waited, asked = 0.0, time.monotonic()
+        for number, row in rows:
+            waited += time.monotonic() - asked
+            self._take(number, row)
+            if self._filling.full or waited > _GROUP_SECONDS:
+                return list(self._filling.take(rest=not self._filling.full)), False
+            asked = time.monotonic()
+        return list(self._filling.take(rest=True)), True
+
+    def _take(self, number: int, row: object) -> None:
         try:
-            uid = None
+            record, uid = checked(row, self._rules), None
             if self._job is not None:
-                row = to_record(row)
-                uid = self._job.uid_of(number, row)
+                uid = self._job.uid_of(number, record)
                 if uid is None:
-                    return None
-            return self._services.acceptance.prepare(row, room_id=self._room_id, rules=self._rules, uid=uid)
+                    return
+            self._filling.add(number, record, uid)
         except RecordInvalid as error:
             if self._on_error == "raise":
                 raise RecordInvalid(error.problems, subject=f"record (row {number})") from None
             self._rejected.append(RejectedRow(number, error.problems))
-        except TooLarge as error:
-            if self._on_error == "raise":
-                raise
-            self._rejected.append(RejectedRow(number, (Problem("", "size", str(error)),)))
-        return None
 
-    async def _queue(self, items: list[OutboxItem], progress: Progress | None) -> None:
-        if items:
-            rows = self._job.noted(items) if self._job is not None else None
-            self._receipts += await self._services.acceptance.accept(items, job=rows)
+    def _refuse(self, number: int, error: TooLarge) -> None:
+        if self._on_error == "raise":
+            raise error
+        self._rejected.append(RejectedRow(number, (Problem("", "size", str(error)),)))
+
+    async def _queue(self, filled: list[Filled], progress: Progress | None) -> None:
+        for part in parted(filled, most=_GROUP):
+            named = ((each.item.uid, each.uids) for each in part)
+            rows = self._job.noted(named) if self._job is not None else None
+            items = [each.item for each in part]
+            accepted = await self._services.acceptance.accept(items, job=rows)
+            self._receipts += zip(accepted, (item.records for item in items), strict=True)
             self._services.sender.wake()
             if progress is not None:
-                progress(self._sent(), len(self._receipts))
+                progress(self._sent(), self._accepted())
+
+    def _accepted(self) -> int:
+        return sum(records for _, records in self._receipts)
 
     def _sent(self) -> int:
-        return sum(receipt.state in {"sent", "synced"} for receipt in self._receipts)
+        return self._in({"sent", "synced"})
+
+    def _in(self, states: set[str]) -> int:
+        """How many records are in some states."""
+        return sum(records for receipt, records in self._receipts if receipt.state in states)
 
     async def finish(
         self, until: Literal["sent", "synced"], *, timeout: float, progress: Progress | None
@@ -128,8 +140,8 @@ class Bulk:
         self._moved += item.state != "queued"
 
     async def _finish(self, settled: set[str], timeout: float, progress: Progress | None) -> None:
-        deadline = anyio.current_time() + timeout
-        for done, receipt in enumerate([*await self._earlier(), *self._receipts], start=1):
+        deadline, done = anyio.current_time() + timeout, 0
+        for receipt, records in [*await self._earlier(), *self._receipts]:
             while receipt.state not in settled:
                 before = self._sent(), self._moved
                 moved = await _moves(receipt, min(1.0, deadline - anyio.current_time()))
@@ -139,29 +151,34 @@ class Bulk:
                     continue
                 deadline = anyio.current_time() + timeout
             deadline = anyio.current_time() + timeout
+            done += records
             if progress is not None:
-                progress(min(done, len(self._receipts)), len(self._receipts))
+                progress(min(done, self._accepted()), self._accepted())
 
-    async def _earlier(self) -> list[AsyncReceipt]:
+    async def _earlier(self) -> list[tuple[AsyncReceipt, int]]:
         """The last of the rows that an earlier run had accepted, if it is still under way."""
         if self._job is None or self._job.last_skipped is None:
             return []
         item = await self._services.outbox.find(self._room_id, self._job.last_skipped)
         if item is None:
+            # It may be in a batch, which is in the queue then, and not after the last there.
+            item = next(reversed(await self._services.outbox.list(self._room_id, states=("queued",))), None)
+        if item is None:
             return []
         receipt = self._services.receipts.hold(item)
         now = await self._services.outbox.find(self._room_id, item.uid)  # it may have moved before we held it
         self._services.receipts.update(now or replace(item, state="synced"))
-        return [receipt]
+        return [(receipt, 0)]
 
     def report(self) -> PublishReport:
         """The outcome so far."""
         return PublishReport(
-            accepted=len(self._receipts),
+            accepted=self._accepted(),
             sent=self._sent(),
-            stuck=tuple((r.uid, r.reason or "") for r in self._receipts if r.state == "stuck"),
+            stuck=tuple((r.uid, r.reason or "") for r, _ in self._receipts if r.state == "stuck"),
+            stuck_records=self._in({"stuck"}),
             rejected=tuple(self._rejected),
-            dropped=sum(receipt.state == "dropped" for receipt in self._receipts),
+            dropped=self._in({"dropped"}),
             skipped=self._job.skipped if self._job is not None else 0,
         )
 

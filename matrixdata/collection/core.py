@@ -193,6 +193,7 @@ class AsyncCollection:
         wait: Milestone = "sent",
         timeout: float = 10.0,
         job: str | None = None,
+        batch: bool | None = None,
         progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records: an iterable of dicts, a pandas or polars DataFrame, or an Arrow table.
@@ -205,6 +206,8 @@ class AsyncCollection:
             timeout: seconds without any progress after which it returns; the rest stays queued.
             job: a name for these rows. Run again with the same name and rows, it goes on where it stopped:
                 rows accepted before are passed over and counted in `report.skipped`.
+            batch: True packs many rows into one event, some thousands of readings; False sends one event a row, which
+                can be edited and redacted by itself. None packs where more than 100 rows come at once.
             progress: called with (sent, accepted) as it goes. None: the blocking face shows a bar after a second,
                 in notebooks and on terminals; False: nothing.
 
@@ -222,10 +225,13 @@ class AsyncCollection:
             wait=wait,
             timeout=timeout,
             job=job,
+            batch=batch,
             progress=callback_of(progress),
         )
 
-    def publisher(self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0) -> AsyncPublisher:
+    def publisher(
+        self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0, batch: bool = True
+    ) -> AsyncPublisher:
         """For a stream of single records: they share commits, and leave in groups. Use it in a with block.
 
         `publish` of the publisher checks a record and returns at once. It is durable `linger` seconds later at the
@@ -236,9 +242,12 @@ class AsyncCollection:
             linger: seconds that a record waits for others at most.
             size: records that are stored together at most; a full group is stored at once.
             timeout: seconds that the end of the block waits until all is sent; the rest is sent later.
+            batch: what is stored together leaves in one event. False: each record in an event of its own.
         """
         self._services.check()
-        return AsyncPublisher(self._services, self._room_id, linger=linger, size=size, timeout=timeout)
+        return AsyncPublisher(
+            self._services, self._room_id, linger=linger, size=size, timeout=timeout, batch=batch
+        )
 
     # -- reading ----------------------------------------------------------------------------------------
     def subscribe(

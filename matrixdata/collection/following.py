@@ -22,6 +22,7 @@ from matrixdata.errors import Conflict, LoggedOut, Rejected, UpgradePending
 from matrixdata.model.problem import safe_text
 from matrixdata.model.steps import reached
 from matrixdata.protocol import requests
+from matrixdata.protocol.batch import BATCH, unpack_batch
 from matrixdata.protocol.content import COLLECTION, SCHEMA, parse_collection, unpack_record
 from matrixdata.protocol.numbers import WireError
 from matrixdata.protocol.sync import MalformedResponse, decode, parse_state
@@ -236,7 +237,7 @@ async def _left_over(services: Services, old: Sequence[str], new: str) -> list[O
         while await _any_queued(services, old):  # noqa: ASYNC110  the sender may be another process's
             await anyio.sleep(_LOOK)
     rules = await services.intake.rules(new)
-    stuck = [item for room_id in old for item in await services.outbox.list(room_id, states=("stuck",))]
+    stuck = [item for room_id in old for item in await services.outbox.entries(room_id, states=("stuck",))]
     return [item for item in stuck if item.reason == ROOM_REPLACED and _fits(item, rules)]
 
 
@@ -245,6 +246,10 @@ async def _any_queued(services: Services, rooms: Sequence[str]) -> bool:
 
 
 def _fits(item: OutboxItem, rules: Rules) -> bool:
-    """Whether the new room's readers would take a record; if not it stays listed where it is."""
-    content = unpack_record(msgspec.json.decode(item.content))
-    return not rules.problems(content.value, content.schema_hash)
+    """Whether the new room's readers would take a record, or all of a batch; if not it stays listed where it is."""
+    content = msgspec.json.decode(item.content)
+    if item.type == BATCH:
+        batch = unpack_batch(content)
+        return not any(rules.problems(member.value, batch.schema_hash) for member in batch.members())
+    record = unpack_record(content)
+    return not rules.problems(record.value, record.schema_hash)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from matrixdata.errors import Conflict, NotFound, Unknown
 from matrixdata.model.listing import Listing
+from matrixdata.protocol.batch import BATCH, unpack_batch
 from matrixdata.receiving.records import moment
 
 if TYPE_CHECKING:
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.ports import Services
     from matrixdata.model import JSON
+    from matrixdata.replica.outbox_item import OutboxItem
 
 _COLUMNS = ("accepted", "state", "reason", "attempts", "next_attempt", "value", "room_id", "uid")
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One accepted record that has not been seen to arrive.
+    """One accepted record, or batch of records, that has not been seen to arrive.
 
     Attributes:
+        value: the record; of a batch, as `publish_many` makes them, the list of its records.
         state: "queued", "sent" (acknowledged, not yet back) or "stuck".
         reason: what keeps it from being sent: the server's errcode, or a word of the guide's table; None when
             nothing does.
@@ -66,14 +69,14 @@ class AsyncOutbox:
                 uid=item.uid,
                 state=item.state,
                 reason=item.reason,
-                value=msgspec.json.decode(item.value),
+                value=_value(item),
                 accepted=moment(item.accepted_at),
                 attempts=item.attempts if item.state != "sent" else 0,
                 first_attempt=_moment(item.first_attempt),
                 last_attempt=_moment(item.last_attempt),
                 next_attempt=_moment(item.next_attempt),
             )
-            for item in await self._services.outbox.list()
+            for item in await self._services.outbox.entries()
         )
         return Listing(entries, title="undelivered record", columns=_COLUMNS)
 
@@ -118,6 +121,12 @@ class AsyncOutbox:
             "that is known; nothing was dropped",
             uid=uid,
         )
+
+
+def _value(item: OutboxItem) -> JSON:
+    if item.type != BATCH:
+        return cast("JSON", msgspec.json.decode(item.value))
+    return [member.value for member in unpack_batch(msgspec.json.decode(item.content)).members()]
 
 
 def _moment(microseconds: int | None) -> datetime | None:

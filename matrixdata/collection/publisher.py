@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class AsyncPublisher:
     """Publishes a stream of single records in groups. Use it in an `async with` block; see `publisher`."""
 
-    def __init__(self, services: Services, room_id: str, *, linger: float, size: int, timeout: float) -> None:
+    def __init__(
+        self, services: Services, room_id: str, *, linger: float, size: int, timeout: float, batch: bool
+    ) -> None:
         if not 0 <= linger <= 3600:
             raise ValueError(f"linger={linger!r}; it takes seconds, from 0 to 3600")
         if size < 1:
@@ -30,6 +32,7 @@ class AsyncPublisher:
         self._linger = linger
         self._size = size
         self._timeout = timeout
+        self._batch = batch
         self._held = services.acceptance.held
         self._last: AsyncReceipt | None = None
         self._open = False
@@ -79,7 +82,8 @@ class AsyncPublisher:
         item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules)
         if len(self._held) >= self._size:
             await self._held.flush()
-        self._last = self._held.hold(item, linger=self._linger if len(self._held) + 1 < self._size else 0)
+        linger = self._linger if len(self._held) + 1 < self._size else 0
+        self._last = self._held.hold(item, linger=linger, together=self._batch)
         return self._last
 
     async def flush(self) -> None:

@@ -17,7 +17,7 @@ from matrixdata.model import Completeness, Position, Record
 from matrixdata.model.expression import matches
 from matrixdata.model.member import split_key
 from matrixdata.model.ordering import sort_key
-from matrixdata.receiving.records import moment, pending_record
+from matrixdata.receiving.records import microseconds, moment, pending_records
 from matrixdata.replica.filter_sql import compile_sqlite
 
 if TYPE_CHECKING:
@@ -260,13 +260,15 @@ class AsyncQuery:
         """Our writes not seen to arrive, by uid, in the order of acceptance."""
         if self._spec.span.as_of is not None:
             return {}
-        items = await self._services.outbox.list(self._room_id, states=("queued", "sent"))
-        span = self._spec.span
+        items = await self._services.outbox.entries(self._room_id, states=("queued", "sent"))
+        rules = await self._services.intake.rules(self._room_id)
+        span, user_id = self._spec.span, self._services.user_id
+        found = (record for item in items for record in pending_records(item, user_id, rules))
         return {
-            item.uid: pending_record(item, self._services.user_id)
-            for item in items
-            if (span.since is None or item.time >= span.since)
-            and (span.until is None or item.time < span.until)
+            record.uid: record
+            for record in found
+            if (span.since is None or microseconds(record.time) >= span.since)
+            and (span.until is None or microseconds(record.time) < span.until)
         }
 
     async def _merged(self, waiting: dict[str, Record]) -> AsyncGenerator[Record]:

@@ -39,6 +39,7 @@ class PublishReport:
         stuck: those that the server refused, with the reason; they stay in the outbox.
         rejected: rows that were not accepted, with every reason.
         dropped: accepted rows that were dropped unsent since, to make room for later ones.
+        stuck_records: how many records those are; an event of a batch is one there, whatever it holds.
         skipped: rows that an earlier run of the same job had accepted; they are in none of the other counts.
     """
 
@@ -48,11 +49,12 @@ class PublishReport:
     rejected: tuple[RejectedRow, ...] = ()
     skipped: int = 0
     dropped: int = 0
+    stuck_records: int = 0
 
     @property
     def queued(self) -> int:
         """Rows accepted that are still on their way."""
-        return self.accepted - self.sent - len(self.stuck) - self.dropped
+        return self.accepted - self.sent - max(self.stuck_records, len(self.stuck)) - self.dropped
 
     @property
     def _summary(self) -> str:
@@ -62,7 +64,7 @@ class PublishReport:
         if self.queued:
             parts.append(f"{self.queued:,} still queued")
         if self.stuck:
-            parts.append(f"{len(self.stuck):,} refused by the server")
+            parts.append(f"{max(self.stuck_records, len(self.stuck)):,} refused by the server")
         if self.dropped:
             parts.append(f"{self.dropped:,} dropped")
         if self.rejected:

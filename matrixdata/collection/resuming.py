@@ -13,10 +13,9 @@ from matrixdata.replica.jobs import JobRows
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from matrixdata.model import JSONObject
-    from matrixdata.replica.outbox_item import OutboxItem
 
 _LONGEST = 255
 
@@ -71,8 +70,11 @@ class Resumption:
         self.last_skipped = uid
         return None
 
-    def noted(self, items: Sequence[OutboxItem]) -> JobRows:
-        """What to note in the commit that queues these items."""
-        rows = {item.uid: self._rows.pop(item.uid) for item in items}
-        numbers = {uid: number for uid, (number, _) in rows.items()}
-        return JobRows(self._room_id, self._name, dict(rows.values()), numbers)
+    def noted(self, filled: Iterable[tuple[str, Sequence[str]]]) -> JobRows:
+        """What to note in the commit that queues items: the uid of each, and of the rows that it holds."""
+        digests, numbers = dict[int, int](), dict[str, tuple[int, int]]()
+        for item, uids in filled:
+            rows = [self._rows.pop(uid) for uid in uids]
+            digests |= rows
+            numbers[item] = (rows[0][0], rows[-1][0])
+        return JobRows(self._room_id, self._name, digests, numbers)

@@ -60,6 +60,7 @@ async def publish_rows(
     wait: Milestone,
     timeout: float,
     job: str | None,
+    batch: bool | None,
     progress: Progress | None,
 ) -> PublishReport:
     """See `AsyncCollection.publish_many`."""
@@ -70,7 +71,7 @@ async def publish_rows(
     if name is not None:
         resumed = Resumption(room_id, name, await services.jobs.accepted(room_id, name))
     rules = await services.intake.rules(room_id)
-    bulk = Bulk(services, room_id, rules, on_error=on_error, job=resumed)
+    bulk = Bulk(services, room_id, rules, on_error=on_error, job=resumed, batch=batch)
     try:
         await bulk.accept(rows, progress)
     except StoreFull as error:

@@ -115,6 +115,7 @@ class Collection:
         wait: Milestone = "sent",
         timeout: float = 10.0,
         job: str | None = None,
+        batch: bool | None = None,
         progress: Progress[int, int] = None,
     ) -> PublishReport:
         """Publish many records; see AsyncCollection.publish_many."""
@@ -126,12 +127,15 @@ class Collection:
                 wait=wait,
                 timeout=timeout,
                 job=job,
+                batch=batch,
                 progress=told,
             )
 
-    def publisher(self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0) -> Publisher:
-        """For a stream of single records, which share commits; see AsyncCollection.publisher."""
-        opened = self._collection.publisher(linger=linger, size=size, timeout=timeout)
+    def publisher(
+        self, *, linger: float = 1.0, size: int = 250, timeout: float = 10.0, batch: bool = True
+    ) -> Publisher:
+        """For a stream of single records, which leave together; see AsyncCollection.publisher."""
+        opened = self._collection.publisher(linger=linger, size=size, timeout=timeout, batch=batch)
         return Publisher(self._portal, opened)
 
     def subscribe(

@@ -18,6 +18,7 @@ from matrixdata.protocol import requests
 from matrixdata.transport.caller import Caller
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from matrixdata.replica.outbox_item import OutboxItem
@@ -48,7 +49,7 @@ class Ephemeral:
         self._store = store
         self._transport = transport
         self._logs_out = logs_out
-        self._lost: list[OutboxItem] = []
+        self._lost: Sequence[OutboxItem] = []
 
     async def drained(self) -> None:
         """Wait a little for what is queued to be sent; with nobody to send it as, do not."""
@@ -62,7 +63,7 @@ class Ephemeral:
     async def __aenter__(self) -> None:
         """End the session, and see what will be lost."""
         try:
-            self._lost = await self._store.outbox.list(states=("queued", "stuck"))
+            self._lost = await self._store.outbox.entries(states=("queued", "stuck"))
             session = await self._store.account.session()
             if self._logs_out and session is not None and session.access_token is not None:
                 with anyio.move_on_after(_PATIENCE):
@@ -86,13 +87,14 @@ def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _told(lost: list[OutboxItem]) -> str:
+def _told(lost: Sequence[OutboxItem]) -> str:
+    count = sum(item.records for item in lost)
     shown = [f"  {item.uid} for {item.room_id} ({item.reason or item.state})" for item in lost[:_MOST_LISTED]]
     if len(lost) > _MOST_LISTED:
         shown.append(f"  … and {len(lost) - _MOST_LISTED} more")
     return "\n".join(
         [
-            f"this client kept nothing (ephemeral=True), so {len(lost)} accepted records were never sent:",
+            f"this client kept nothing (ephemeral=True), so {count} accepted records were never sent:",
             *shown,
         ]
     )

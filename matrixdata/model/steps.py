@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 STEPS: Final = (
     "publish.1 checked",  # nothing of it is on disk
     "publish.2 stored",  # durable; the caller does not know yet
+    "publish.3 packing",  # inside the transaction that makes one batch of what is queued
+    "publish.3 packed",  # it is made; nothing of it has left
     "seal.1 prepared",  # in an encrypted room: who gets the key is known, and what is to be sent to them stored
     "seal.2 shared",  # they have it
     "seal.3 encrypted",  # the record is, and neither that nor the ratchet behind it is on disk

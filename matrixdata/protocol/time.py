@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ LATEST = (date.max.toordinal() - _EPOCH_DAY + 1) * _MICROSECONDS_PER_DAY - 1
 _SCALES = {"s": (10**6, 1), "ms": (1000, 1), "us": (1, 1), "ns": (1, 1000)}
 
 _RFC3339 = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
-    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
+_TO_SECONDS = len("2026-01-01T00:00:00")
+_EPOCH = datetime(1970, 1, 1)
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -59,11 +62,12 @@ def read_time(value: JSON, pointer: str, unit: str) -> int | None:
 
 def _at(value: JSON, pointer: str) -> JSON:
     """What stands at a pointer; None where nothing does, which is no time either."""
-    if not is_pointer(pointer):
+    tokens = _tokens(pointer)
+    if tokens is None:
         return None
-    for token in pointer.split("/")[1:]:
+    for token in tokens:
         if isinstance(value, dict):
-            value = value.get(token.replace("~1", "/").replace("~0", "~"))
+            value = value.get(token)
         elif isinstance(value, list) and _INDEX.fullmatch(token) and int(token) < len(value):
             value = value[int(token)]
         else:
@@ -71,25 +75,28 @@ def _at(value: JSON, pointer: str) -> JSON:
     return value
 
 
+@lru_cache(maxsize=64)
+def _tokens(pointer: str) -> tuple[str, ...] | None:
+    """The keys and indexes of a pointer; None if it is none. An index has no tilde, so it may be unescaped too."""
+    if not is_pointer(pointer):
+        return None
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:])
+
+
 def _read_iso(field: JSON) -> int | None:
     match = _RFC3339.fullmatch(field) if isinstance(field, str) else None
-    if match is None:
-        return None
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    fraction, sign, offset_hours, offset_minutes = match.groups()[6:]
-    offset = 0
-    if sign:
-        if int(offset_hours) > 23 or int(offset_minutes) > 59:
-            return None
-        offset = int(f"{sign}1") * (int(offset_hours) * 60 + int(offset_minutes))
-    if hour > 23 or minute > 59 or second > 59:
+    if match is None or not isinstance(field, str):
         return None
     try:
-        days = date(year, month, day).toordinal() - _EPOCH_DAY
-    except ValueError:
+        since = datetime.fromisoformat(field[:_TO_SECONDS]) - _EPOCH
+    except ValueError:  # there is no such day
         return None
-    seconds = days * 86_400 + hour * 3600 + (minute - offset) * 60 + second
-    return seconds * 10**6 + int((fraction or "")[:6].ljust(6, "0"))
+    fraction, sign, hours, minutes = match.groups()
+    seconds = since.days * 86_400 + since.seconds
+    if sign:
+        offset = int(hours) * 3600 + int(minutes) * 60
+        seconds += offset if sign == "-" else -offset
+    return seconds * 10**6 + (int(fraction[:6].ljust(6, "0")) if fraction else 0)
 
 
 def _read_number(field: JSON, unit: str) -> int | None:

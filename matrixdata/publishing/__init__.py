@@ -1,7 +1,8 @@
 """The flow out: from an accepted record to an acknowledged event."""
 
-from matrixdata.publishing.acceptance import Acceptance
-from matrixdata.publishing.parts import PART_BYTES, parted
+from matrixdata.publishing.acceptance import Acceptance, checked
+from matrixdata.publishing.filling import Filled, Filling
+from matrixdata.publishing.parts import parted
 from matrixdata.publishing.readback import Readback
 from matrixdata.publishing.receipt import AsyncReceipt, Milestone, Receipts
 from matrixdata.publishing.review import review
@@ -9,14 +10,16 @@ from matrixdata.publishing.sealing import Sealing
 from matrixdata.publishing.sender import Sender
 
 __all__ = [
-    "PART_BYTES",
     "Acceptance",
     "AsyncReceipt",
+    "Filled",
+    "Filling",
     "Milestone",
     "Readback",
     "Receipts",
     "Sealing",
     "Sender",
+    "checked",
     "parted",
     "review",
 ]

@@ -86,6 +86,7 @@ class Means:
         barred: why nothing may be sent to a room.
         turns: so many rooms send at once.
         pause: waits for some seconds, or until there is a reason to try again at once.
+        pack: makes one batch of what is at the head of a room's queue and never left.
         clock: microseconds since 1970 UTC.
         chance: numbers in [0, 1), for jitter.
     """
@@ -97,6 +98,7 @@ class Means:
     barred: Barred
     turns: anyio.CapacityLimiter
     pause: Pause
+    pack: Callable[[str], Awaitable[object]]
     clock: Callable[[], int]
     chance: Callable[[], float]
     backoff: Backoff = _BACKOFF
@@ -142,14 +144,19 @@ class Drain:
     async def run(self) -> None:
         """Send until nothing is queued, or it is not for us to send any more."""
         failures = 0
-        while self._may_send() and (item := await self._means.outbox.head(self._room_id)) is not None:
+        while self._may_send():
+            if (limit := self._means.caller.limits["send"]).remaining:
+                await limit.wait()
+                # Requests are what the server counts: what has been queued up meanwhile leaves in one.
+                await self._means.pack(self._room_id)
+            item = await self._means.outbox.head(self._room_id)
+            if item is None:
+                return
             pause = self._means.backoff.delay(failures + 1, self._means.chance)
             outcome = await self._tried(item, pause)
             if outcome is Outcome.LOGGED_OUT:
                 return
-            if outcome is Outcome.LIMITED:
-                await self._means.caller.limits["send"].wait()
-            elif outcome is Outcome.HELD:
+            if outcome is Outcome.HELD:
                 await self._means.pause.wait(_DECIDING)
             elif outcome in {Outcome.UNREACHABLE, Outcome.UNANSWERED}:
                 failures += 1
@@ -157,7 +164,7 @@ class Drain:
                     await self._means.pause.wait(pause)
                 elif not await self._is_poison(item, pause):
                     await anyio.sleep(pause)
-            else:
+            elif outcome is not Outcome.LIMITED:
                 failures = 0
 
     # -- one record -------------------------------------------------------------------------------------
@@ -230,6 +237,8 @@ class Drain:
         except RateLimited as error:
             until = means.clock() + int(means.caller.limits["send"].remaining * 1e6)
             await means.outbox.came_back(item, _reason(error), again=until)
+            if item.attempts == 0:
+                means.readback.forget(item)  # it may leave in a batch
             return Outcome.LIMITED
         except NotSent as error:
             await means.outbox.came_back(item, _reason(error), again=again)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -24,6 +26,14 @@ log = logging.getLogger("matrixdata.publishing")
 _AGAIN = 1.0
 
 
+class Accept(Protocol):
+    """Stores items durably, all or none."""
+
+    def __call__(self, items: Sequence[OutboxItem], *, together: bool = False) -> Awaitable[object]:
+        """`together`: they leave in batches."""
+        ...
+
+
 class Held:
     """What the publishers of one client hold.
 
@@ -34,12 +44,10 @@ class Held:
         on_stored: called after each commit.
     """
 
-    def __init__(
-        self, accept: Callable[[Sequence[OutboxItem]], Awaitable[object]], receipts: Receipts
-    ) -> None:
+    def __init__(self, accept: Accept, receipts: Receipts) -> None:
         self._accept = accept
         self._receipts = receipts
-        self._items: list[tuple[float, OutboxItem]] = []
+        self._items: list[tuple[float, OutboxItem, bool]] = []
         self._due = math.inf
         self._sooner = anyio.Event()
         self._turn = anyio.Lock()
@@ -48,11 +56,14 @@ class Held:
     def __len__(self) -> int:
         return len(self._items)
 
-    def hold(self, item: OutboxItem, *, linger: float) -> AsyncReceipt:
-        """Take an item, to be stored within `linger` seconds; its receipt says "held" until it is."""
+    def hold(self, item: OutboxItem, *, linger: float, together: bool) -> AsyncReceipt:
+        """Take an item, to be stored within `linger` seconds; its receipt says "held" until it is.
+
+        `together`: it leaves in a batch with those around it.
+        """
         receipt = self._receipts.open(replace(item, state="held"))
         due = anyio.current_time() + linger
-        self._items.append((due, item))
+        self._items.append((due, item, together))
         self._expect(due)
         return receipt
 
@@ -63,12 +74,13 @@ class Held:
             StoreFull: there is no room; everything is still held, and tried again.
         """
         async with self._turn:
-            items = [item for _, item in self._items]
-            if items:
-                for part in parted(items, most=len(items)):
-                    await self._accept(part)
+            held = list(self._items)
+            for together, group in groupby(held, key=itemgetter(2)):
+                for part in parted((item for _, item, _ in group), most=len(held)):
+                    await self._accept(part, together=together)
                     del self._items[: len(part)]
-                self._due = min((due for due, _ in self._items), default=math.inf)
+            if held:
+                self._due = min((due for due, _, _ in self._items), default=math.inf)
                 self.on_stored()
 
     async def run(self) -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from matrixdata.replica.outbox_item import OutboxItem
 
 PART_BYTES = 64_000
 """Of content in one commit, after which the next begins."""
 
 
-def parted(items: Iterable[OutboxItem], *, most: int) -> Iterator[list[OutboxItem]]:
+class Sized(Protocol):
+    """What is stored."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its content."""
+        ...
+
+
+T = TypeVar("T", bound=Sized)
+
+
+def parted(items: Iterable[T], *, most: int) -> Iterator[list[T]]:
     """The items in order, at most `most` of them and some `PART_BYTES` at a time."""
-    part: list[OutboxItem] = []
+    part: list[T] = []
     size = 0
     for item in items:
         part.append(item)
-        size += len(item.content)
+        size += item.size
         if len(part) >= most or size >= PART_BYTES:
             yield part
             part, size = [], 0

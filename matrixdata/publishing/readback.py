@@ -16,6 +16,8 @@ import msgspec
 
 from matrixdata.carrier.audience import ENCRYPTED
 from matrixdata.errors import LoggedOut, Rejected, Unknown, Unsupported
+from matrixdata.model.member import event_of
+from matrixdata.protocol.batch import BATCH
 from matrixdata.protocol.content import RECORD
 from matrixdata.protocol.requests import events_of
 from matrixdata.protocol.sync import parse_messages
@@ -39,6 +41,9 @@ _RELIED_ON = 20 * 60.0
 _FIRST_PAGE, _PAGE = 50, 1000
 # The bound. Beyond it a record is sent again though it may be there: readers count it once.
 _MOST_PAGES = 100
+CARRIERS = (RECORD, BATCH)
+"""The types of events in which records travel."""
+
 _MOST_FAILURES = 5
 
 
@@ -86,7 +91,7 @@ class Readback:
         who: Callable[[], Session],
         clock: Callable[[], int],
         keys: Keys,
-        types: tuple[str, ...] = (RECORD,),
+        types: tuple[str, ...] = CARRIERS,
     ) -> None:
         self._caller = caller
         self._rooms = rooms
@@ -121,10 +126,11 @@ class Readback:
     def _now(self) -> _Since:
         return _Since(anyio.current_time(), self._clock(), self._who().device_id)
 
-    async def arrived(self, room_id: str, uid: str) -> str | None:
-        """The event id under which the replica holds that record of ours, None if it does not."""
-        event = await self._rooms.find(room_id, self._who().user_id, uid)
-        return event.event_id if event else None
+    async def arrived(self, item: OutboxItem) -> str | None:
+        """The event id under which the replica holds that record or batch of ours, None if it does not."""
+        user_id = self._who().user_id
+        event = await self._rooms.find(item.room_id, user_id, item.uid, batch=item.type == BATCH)
+        return event_of(event.event_id) if event else None
 
     # -- the search -------------------------------------------------------------------------------------
     async def find(self, item: OutboxItem) -> Found | None:
@@ -133,7 +139,7 @@ class Readback:
         Raises:
             NotSent, Unknown, LoggedOut: not known yet; the next call goes on where this one was.
         """
-        event_id = await self.arrived(item.room_id, item.uid)
+        event_id = await self.arrived(item)
         if event_id is not None:
             return Found(event_id, same=True)
         search = self._searches.setdefault(item.id, _Search())

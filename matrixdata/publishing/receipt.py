@@ -128,6 +128,8 @@ class AsyncReceipt:
         await self._changed.wait()
 
     def _update(self, item: OutboxItem) -> None:
+        if self.state in {"cancelled", "dropped"}:
+            return  # what says otherwise was read before that
         self._item = item
         self._changed.set()
         self._changed = anyio.Event()

@@ -9,17 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from matrixdata.publishing.receipt import Receipts
+    from matrixdata.replica.outbox_item import OutboxItem
 
 
-async def review(receipts: Receipts, arrived: Callable[[str, str], Awaitable[str | None]]) -> None:
+async def review(receipts: Receipts, arrived: Callable[[OutboxItem], Awaitable[str | None]]) -> None:
     """Tell the receipts of sent records that the replica holds them, where it does.
 
     Args:
         receipts: those that somebody still holds.
-        arrived: from room id and uid to the event id under which the replica holds that record of ours, if so.
+        arrived: from an item to the event id under which the replica holds it, if so.
     """
     for item in receipts.waiting():
         if item.state == "sent":
-            event_id = await arrived(item.room_id, item.uid)
+            event_id = await arrived(item)
             if event_id is not None:
                 receipts.update(replace(item, state="synced", event_id=event_id))

@@ -43,6 +43,7 @@ class Sender:
 
     Args:
         barred: why nothing may be sent to a room.
+        pack: makes one batch of what is at the head of a room's queue and never left.
         usable: whether the session may serve again; asked while it is known not to.
     """
 
@@ -56,6 +57,7 @@ class Sender:
         readback: Readback,
         sealing: Sealing,
         barred: Barred,
+        pack: Callable[[str], Awaitable[object]],
         usable: Callable[[], Awaitable[bool]],
         clock: Callable[[], int],
         chance: Callable[[], float],
@@ -75,6 +77,7 @@ class Sender:
             barred,
             anyio.CapacityLimiter(_TURNS),
             self._pause,
+            pack,
             clock=clock,
             chance=chance,
         )
@@ -149,8 +152,10 @@ class Sender:
             found = here.get(item.txn_id)
             if found is None:
                 # It left the outbox: that process syncs too, and has met the echo.
-                event_id = await self._readback.arrived(item.room_id, item.uid)
-                found = replace(item, state="synced", event_id=event_id) if event_id else item
+                event_id = await self._readback.arrived(item)
+                if event_id is None:
+                    continue
+                found = replace(item, state="synced", event_id=event_id)
             self._receipts.update(found)
 
     async def _start(self, rooms: anyio.abc.TaskGroup) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
+from matrixdata.model.member import event_of
 from matrixdata.model.steps import reached
+from matrixdata.protocol.batch import BATCH
 from matrixdata.receiving.opening import Opening
 from matrixdata.receiving.pipeline import (
     changes_rules,
@@ -151,9 +153,9 @@ class Intake:
         """Remove outbox items whose echo was committed before a crash could settle them."""
         echoes = []
         for item in await self._outbox.list():
-            event = await self._rooms.find(item.room_id, self._user_id, item.uid)
+            event = await self._rooms.find(item.room_id, self._user_id, item.uid, batch=item.type == BATCH)
             if event is not None:
-                echoes.append(Echo(event.event_id, item.room_id, item.uid, None, event.value))
+                echoes.append(Echo(event_of(event.event_id), item.room_id, item.uid, None, event.value))
             elif item.event_id is not None and await self._rooms.has_events([item.event_id]):
                 echoes.append(Echo(item.event_id, item.room_id, None, None, None))  # redacted since
         await self._outbox.settle(echoes)

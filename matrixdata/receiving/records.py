@@ -9,11 +9,13 @@ import msgspec
 
 from matrixdata.model import InvalidRecord, Position, Problem, Record, RowState
 from matrixdata.model.member import split_key
+from matrixdata.protocol.batch import BATCH, unpack_batch
 
 if TYPE_CHECKING:
     from matrixdata.model import JSON
     from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rows import StoredEvent
+    from matrixdata.replica.rules import Rules
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,6 +62,26 @@ def pending_record(item: OutboxItem, user_id: str) -> Record:
         uid=item.uid,
         row_state=RowState.PENDING,
     )
+
+
+def pending_records(item: OutboxItem, user_id: str, rules: Rules) -> list[Record]:
+    """What an item of the outbox holds: one record, or those of a batch, whose times `rules` tell."""
+    if item.type != BATCH:
+        return [pending_record(item, user_id)]
+    members = unpack_batch(msgspec.json.decode(item.content)).members()
+    return [
+        Record(
+            value=member.value,
+            event_id=item.event_id,
+            sender=user_id,
+            time=moment(item.time if (time := rules.time_of(member.value)) is None else time),
+            position=None,
+            uid=member.uid or "",
+            row_state=RowState.PENDING,
+            index=index,
+        )
+        for index, member in enumerate(members)
+    ]
 
 
 def invalid_record(event: StoredEvent) -> InvalidRecord:

@@ -22,13 +22,13 @@ class JobRows:
 
     Attributes:
         digests: of each row's content, by row number; 64 bits, never 0.
-        numbers: the row numbers, by uid.
+        numbers: the first and the last row of each item, by the item's uid.
     """
 
     room_id: str
     name: str
     digests: Mapping[int, int]
-    numbers: Mapping[str, int]
+    numbers: Mapping[str, tuple[int, int]]
 
 
 class Jobs:
@@ -71,14 +71,18 @@ def note_rows(c: sqlite3.Connection, job: JobRows, items: Sequence[OutboxItem]) 
                 "end before the next begins"
             )
     c.executemany(
-        "UPDATE outbox SET job = ?, job_row = ? WHERE id = ?",
-        [(key, job.numbers[item.uid], item.id) for item in items],
+        "UPDATE outbox SET job = ?, job_row = ?, job_last = ? WHERE id = ?",
+        [(key, *job.numbers[item.uid], item.id) for item in items],
     )
 
 
 def forget_rows(c: sqlite3.Connection, items: Iterable[int]) -> None:
-    """These items of the outbox are about to be dropped unsent: their rows are to be accepted again."""
+    """These items of the outbox are about to be dropped unsent: their rows are to be accepted again.
+
+    So are those between them that another item holds, which have the same uid then and count once.
+    """
     c.executemany(
-        "DELETE FROM job_row WHERE (job, number) IN (SELECT job, job_row FROM outbox WHERE id = ?)",
+        "DELETE FROM job_row WHERE (job, number) IN (SELECT r.job, r.number FROM outbox o JOIN job_row r"
+        " ON r.job = o.job AND r.number BETWEEN o.job_row AND o.job_last WHERE o.id = ?1 OR o.batch = ?1)",
         [(item,) for item in items],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.replica.packing import unpack
 from matrixdata.replica.sums import outbox_sum
 from matrixdata.replica.wire import drop
 
@@ -33,6 +34,9 @@ def _moved(c: sqlite3.Connection, item: int, new: str) -> list[str]:
     They were about the old room, which surely has not got what is stuck. What decayed on the disk is not moved,
     nor what is in the outbox for the new room already.
     """
+    packed = c.execute("SELECT batch FROM outbox WHERE id = ? AND batch IS NOT NULL", (item,)).fetchone()
+    if packed is not None:
+        unpack(c, packed[0])
     query = "SELECT room_id, uid, txn_id, content, checksum FROM outbox WHERE id = ? AND state = 'stuck'"
     row = c.execute(query, (item,)).fetchone()
     if row is None or outbox_sum(*row[:-1]) != row[-1]:

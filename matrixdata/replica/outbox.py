@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from matrixdata.model.steps import reached
 from matrixdata.replica import wire as wires
 from matrixdata.replica.jobs import note_rows
 from matrixdata.replica.outbox_rows import (
@@ -15,9 +16,11 @@ from matrixdata.replica.outbox_rows import (
     is_droppable,
     item_of,
     mark_lost,
+    members,
     note_acknowledged,
     settle,
 )
+from matrixdata.replica.packing import pack_all, pack_head, unpack
 from matrixdata.replica.sums import DAMAGED
 from matrixdata.replica.watch import Watch
 from matrixdata.replica.wire import NotBegun, Wire
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from matrixdata.replica.database import Database
     from matrixdata.replica.jobs import JobRows
     from matrixdata.replica.outbox_item import Echo, OutboxItem
+    from matrixdata.replica.packing import Packing
 
     Seal = Callable[[sqlite3.Connection], Wire | None]
 
@@ -49,10 +53,13 @@ class Outbox:
         """Tells when any process has written here."""
         return Watch(self._db.path)
 
-    async def accept(self, items: Sequence[OutboxItem], *, job: JobRows | None = None) -> list[OutboxItem]:
-        """Store items durably, all or none, and return them with their ids; `job` notes them as its rows.
+    async def accept(
+        self, items: Sequence[OutboxItem], *, job: JobRows | None = None, packing: Packing | None = None
+    ) -> list[OutboxItem]:
+        """Store items durably, all or none, and return them with their ids.
 
-        An item whose (room, uid) is already here with the same content is that one again, not another.
+        `job` notes them as its rows; with `packing` they travel in batches. An item whose (room, uid) is already here
+        with the same content is that one again, not another.
 
         Raises:
             Conflict: the uid already stands for other content, or the job has a row already.
@@ -62,6 +69,8 @@ class Outbox:
             stored = [accept(c, item) for item in items]
             if job is not None:
                 note_rows(c, job, stored)
+            if packing is not None:
+                pack_all(c, stored, packing)
             return stored
 
         return await self._db.write(work)
@@ -71,20 +80,36 @@ class Outbox:
         skipped = list(skip)
         marks = ",".join("?" * len(skipped))
         query = (
-            f"SELECT room_id FROM outbox WHERE state = 'queued' AND room_id NOT IN ({marks})"  # noqa: S608  only ? marks
-            " GROUP BY room_id ORDER BY min(id) LIMIT ?"
+            "SELECT room_id FROM outbox WHERE state = 'queued' AND batch IS NULL"  # noqa: S608  only ? marks
+            f" AND room_id NOT IN ({marks}) GROUP BY room_id ORDER BY min(id) LIMIT ?"
         )
         rows = await self._db.read(lambda c: c.execute(query, (*skipped, most)).fetchall())
         return [room_id for (room_id,) in rows]
 
     async def head(self, room_id: str) -> OutboxItem | None:
         """The oldest queued item of one room."""
-        return await self._first("state = 'queued' AND room_id = ? ORDER BY id LIMIT 1", (room_id,))
+        which = "state = 'queued' AND room_id = ? AND batch IS NULL ORDER BY ifnull(turn, id) LIMIT 1"
+        return await self._first(which, (room_id,))
 
     async def follower(self, item: OutboxItem) -> OutboxItem | None:
         """A queued item behind that one in its room: the one least often attempted, of those the oldest."""
-        which = "state = 'queued' AND room_id = ? AND id > ? ORDER BY attempts, id LIMIT 1"
-        return await self._first(which, (item.room_id, item.id))
+        which = (
+            "state = 'queued' AND room_id = ? AND batch IS NULL AND ifnull(turn, id) > ?"
+            " ORDER BY attempts, ifnull(turn, id) LIMIT 1"
+        )
+        return await self._first(which, (item.room_id, item.place))
+
+    async def pack(self, room_id: str, packing: Packing) -> int:
+        """Make one batch of the records at the head of a room's queue, as far as they surely never left; how many."""
+
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            found = pack_head(c, room_id, packing)
+            reached("publish.3 packing")
+            return found
+
+        found = await self._db.write(work)
+        reached("publish.3 packed")
+        return len(found)
 
     async def _first(self, which: str, values: tuple[object, ...]) -> OutboxItem | None:
         """The first that is what was accepted. What decayed on the disk is kept and listed, and never sent."""
@@ -99,7 +124,7 @@ class Outbox:
 
     async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
         """The items with these transaction ids that are still here."""
-        query = f"SELECT {COLUMNS} FROM outbox WHERE txn_id = ?"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS} FROM entry WHERE txn_id = ?"  # noqa: S608  constants
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
             found = (c.execute(query, (txn_id,)).fetchone() for txn_id in txn_ids)
@@ -109,15 +134,24 @@ class Outbox:
 
     async def find(self, room_id: str, uid: str) -> OutboxItem | None:
         """The item with that uid, if it is still here."""
-        query = f"SELECT {COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+        query = f"SELECT {COLUMNS} FROM entry WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
         row = await self._db.read(lambda c: c.execute(query, (room_id, uid)).fetchone())
         return item_of(row) if row else None
 
-    async def list(self, room_id: str | None = None, *, states: Sequence[str] = ()) -> list[OutboxItem]:
-        """Items in the order of acceptance, of one room or of all, in some states or in all."""
+    async def list(self, room_id: str | None = None, *, states: Sequence[str] = ()) -> Sequence[OutboxItem]:
+        """What travels, each with all that travels in it, in the order of acceptance; of one room or of all."""
+        return await self._list("outbox WHERE batch IS NULL", room_id, states)
+
+    async def entries(
+        self, room_id: str | None = None, *, states: Sequence[str] = ()
+    ) -> Sequence[OutboxItem]:
+        """What was accepted, each as it was handed in, in that order; of one room or of all."""
+        return await self._list("entry WHERE made = 0", room_id, states)
+
+    async def _list(self, which: str, room_id: str | None, states: Sequence[str]) -> Sequence[OutboxItem]:
         marks = ",".join("?" * len(states))
         query = (
-            f"SELECT {COLUMNS} FROM outbox WHERE (? IS NULL OR room_id = ?)"  # noqa: S608  constants and ? marks
+            f"SELECT {COLUMNS} FROM {which} AND (? IS NULL OR room_id = ?)"  # noqa: S608  constants and ? marks
             + (f" AND state IN ({marks})" if states else "")
             + " ORDER BY id"
         )
@@ -125,8 +159,8 @@ class Outbox:
         return [item_of(row) for row in rows]
 
     async def counts(self) -> dict[str, int]:
-        """How many items are in each state."""
-        query = "SELECT state, count(*) FROM outbox GROUP BY state"
+        """How many records are in each state."""
+        query = "SELECT state, sum(records) FROM entry WHERE made = 0 GROUP BY state"
         return dict(await self._db.read(lambda c: c.execute(query).fetchall()))
 
     # -- attempts ---------------------------------------------------------------------------------------
@@ -220,24 +254,32 @@ class Outbox:
         """The server acknowledged these and no longer has them: keep them as stuck, to be sent again on request."""
 
         def work(c: sqlite3.Connection) -> list[OutboxItem]:
-            return [mark_lost(c, item) for item in items]
+            lost = [mark_lost(c, item) for item in items]
+            return [each for item in lost for each in (item, *members(c, item))]
 
         for item in await self._db.write(work):
             self._tell(item)
 
     # -- mending ----------------------------------------------------------------------------------------
     async def retry(self, uid: str | None = None) -> int:
-        """Queue stuck items again, those with that uid or all; how many there were."""
+        """Queue stuck items again, those with that uid or all; how many records there were.
+
+        A record that travels in a batch takes the others of that along.
+        """
         query = (
-            "UPDATE outbox SET state = 'queued', reason = NULL"
-            " WHERE state = 'stuck' AND (? IS NULL OR uid = ?) AND reason IS NOT ?"
+            "UPDATE outbox SET state = 'queued', reason = NULL WHERE state = 'stuck' AND reason IS NOT ?"  # noqa: S608  constants
+            " AND (? IS NULL OR uid = ? OR id IN (SELECT batch FROM outbox WHERE uid = ?))"
+            f" RETURNING {COLUMNS}"
         )
-        rows = await self._db.write(
-            lambda c: c.execute(f"{query} RETURNING {COLUMNS}", (uid, uid, DAMAGED)).fetchall()
-        )
-        for row in rows:
-            self._tell(item_of(row))
-        return len(rows)
+
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
+            items = [item_of(row) for row in c.execute(query, (DAMAGED, uid, uid, uid)).fetchall()]
+            return [each for item in items for each in (item, *members(c, item))]
+
+        found = await self._db.write(work)
+        for item in found:
+            self._tell(item)
+        return sum(item.records for item in found if not item.made)
 
     async def cancel(self, uid: str) -> Sequence[OutboxItem]:
         """Drop the items with that uid that are stuck, or queued and surely not on the server.
@@ -248,10 +290,12 @@ class Outbox:
         """
 
         def work(c: sqlite3.Connection) -> Sequence[OutboxItem]:
-            query = f"SELECT {COLUMNS} FROM outbox WHERE uid = ? ORDER BY id"  # noqa: S608  constants
+            query = f"SELECT {COLUMNS} FROM entry WHERE made = 0 AND uid = ? ORDER BY id"  # noqa: S608  constants
             found = [item_of(row) for row in c.execute(query, (uid,)).fetchall()]
             dropped = [item for item in found if is_droppable(item)]
             for item in dropped:
+                if item.batch is not None:
+                    unpack(c, item.batch)
                 c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
             return [replace(item, state="cancelled") for item in dropped] or found
 
@@ -281,11 +325,10 @@ class Outbox:
         await self._change(lambda c: c.execute(query, values), item_id)
 
     async def _change(self, change: Callable[[sqlite3.Connection], object], item_id: int) -> None:
-        def work(c: sqlite3.Connection) -> OutboxItem | None:
+        def work(c: sqlite3.Connection) -> list[OutboxItem]:
             change(c)
-            row = c.execute(f"SELECT {COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchone()  # noqa: S608  constants
-            return item_of(row) if row else None
+            rows = c.execute(f"SELECT {COLUMNS} FROM outbox WHERE id = ?", (item_id,)).fetchall()  # noqa: S608  constants
+            return [each for row in rows for each in (item_of(row), *members(c, item_of(row)))]
 
-        item = await self._db.write(work)
-        if item is not None:
+        for item in await self._db.write(work):
             self._tell(item)

@@ -12,7 +12,7 @@ class OutboxItem:
     Attributes:
         id: its place in the order of acceptance; 0 before it is stored.
         content: the exact bytes of the event's content, the same on every attempt.
-        value: the record as JSON text.
+        value: the record as JSON text; empty for a batch.
         time: the record's time, microseconds since 1970 UTC.
         accepted_at: when publish accepted it, microseconds since 1970 UTC.
         state: "queued", "sent" (acknowledged, not yet seen in the replica) or "stuck"; listeners also meet
@@ -23,6 +23,10 @@ class OutboxItem:
         first_attempt, last_attempt, next_attempt: microseconds since 1970 UTC by the local clock, for people:
             nothing is decided by them.
         after_event: our newest event in the room when it was first attempted, None if there was none.
+        records: how many it holds.
+        made: it is a batch made of records that are items themselves, and of which others may hold receipts.
+        batch: the id of the batch in which this record travels; None: it travels by itself.
+        turn: of a made batch the place in the order of sending; None: its own id.
     """
 
     room_id: str
@@ -42,6 +46,20 @@ class OutboxItem:
     last_attempt: int | None = None
     next_attempt: int | None = None
     after_event: str | None = None
+    records: int = 1
+    made: bool = False
+    batch: int | None = None
+    turn: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is sent."""
+        return len(self.content)
+
+    @property
+    def place(self) -> int:
+        """Its place in the order of sending."""
+        return self.id if self.turn is None else self.turn
 
 
 @dataclass(frozen=True, slots=True)

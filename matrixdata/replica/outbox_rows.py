@@ -22,14 +22,15 @@ ROLLED_BACK = "rolled_back"
 
 COLUMNS = (
     "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, "
-    "attempts, first_attempt, last_attempt, next_attempt, after_event"
+    "attempts, first_attempt, last_attempt, next_attempt, after_event, records, made, batch, turn"
 )
 
 
 def item_of(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
     """From the values of COLUMNS."""
     names = COLUMNS.split(", ")
-    return OutboxItem(**dict(zip(names, row, strict=True)))
+    item = OutboxItem(**dict(zip(names, row, strict=True)))
+    return replace(item, made=True) if item.made else item
 
 
 def checksum(item: OutboxItem) -> int:
@@ -49,22 +50,37 @@ def note_acknowledged(c: sqlite3.Connection, room_id: str, event_id: str) -> Non
 
 def accept(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
     """Add it, or find it here."""
-    query = f"SELECT {COLUMNS} FROM outbox WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
+    query = f"SELECT {COLUMNS} FROM entry WHERE room_id = ? AND uid = ?"  # noqa: S608  constants
     row = c.execute(query, (item.room_id, item.uid)).fetchone()
     if row is None:
-        c.execute(
-            "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(item.room_id, item.uid, item.txn_id, item.type),
-                *(item.content, item.value, item.time, item.accepted_at, checksum(item)),
-            ),
-        )
+        add(c, item)
         row = c.execute(query, (item.room_id, item.uid)).fetchone()
     stored = item_of(row)
     if stored.content != item.content:
         raise uid_taken(item)
     return stored
+
+
+def add(c: sqlite3.Connection, item: OutboxItem) -> int:
+    """Add it; the id it has now."""
+    key = c.execute(
+        "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum, records, made,"
+        " turn) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(item.room_id, item.uid, item.txn_id, item.type),
+            *(item.content, item.value, item.time, item.accepted_at, checksum(item)),
+            *(item.records, item.made, item.turn),
+        ),
+    ).lastrowid
+    return key or 0
+
+
+def members(c: sqlite3.Connection, item: OutboxItem) -> list[OutboxItem]:
+    """The items that a batch was made of, as they fare with it."""
+    if not item.made:
+        return []
+    query = f"SELECT {COLUMNS} FROM entry WHERE batch = ? ORDER BY id"  # noqa: S608  constants
+    return [item_of(row) for row in c.execute(query, (item.id,)).fetchall()]
 
 
 def mark_lost(c: sqlite3.Connection, item: OutboxItem) -> OutboxItem:
@@ -101,10 +117,10 @@ def settle(c: sqlite3.Connection, echo: Echo) -> list[OutboxItem]:
         f"SELECT {COLUMNS} FROM outbox WHERE event_id = ? OR txn_id = ? OR (room_id = ? AND uid = ?)",  # noqa: S608  constants
         (echo.event_id, echo.txn_id, echo.room_id, echo.uid),
     ).fetchall()
-    return [_settled(c, item_of(row), echo) for row in rows]
+    return [ended for row in rows for ended in _settled(c, item_of(row), echo)]
 
 
-def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> OutboxItem:
+def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> list[OutboxItem]:
     mine = echo.event_id == item.event_id or echo.txn_id == item.txn_id
     if (
         not mine
@@ -112,9 +128,13 @@ def _settled(c: sqlite3.Connection, item: OutboxItem, echo: Echo) -> OutboxItem:
         and msgspec.json.decode(echo.value) != msgspec.json.decode(item.value)
     ):
         # Another device of ours used the uid for another record, which readers now count under it.
-        c.execute("UPDATE outbox SET state = 'stuck', reason = 'uid_conflict' WHERE id = ?", (item.id,))
-        return replace(item, state="stuck", reason="uid_conflict")
+        c.execute(
+            "UPDATE outbox SET state = 'stuck', reason = 'uid_conflict', batch = NULL WHERE id = ?",
+            (item.id,),
+        )
+        return [replace(item, state="stuck", reason="uid_conflict")]
+    ended = [item, *members(c, item)]
     c.execute("DELETE FROM outbox WHERE id = ?", (item.id,))
     if item.state == "queued":  # of a sent one the acknowledgement is noted, perhaps with later ones since
         note_acknowledged(c, item.room_id, echo.event_id)
-    return replace(item, state="synced", event_id=echo.event_id, reason=None)
+    return [replace(each, state="synced", event_id=echo.event_id, reason=None) for each in ended]

@@ -21,7 +21,9 @@ log = logging.getLogger("matrixdata.replica")
 
 # What a row takes beside content and value: ids, its places in four indexes, what its attempts add.
 _ROW = 700
-_UNSENT = "state = 'queued' AND attempts = 0"
+_UNSENT = "state = 'queued' AND attempts = 0 AND batch IS NULL"
+# Of a row, and of those that travel in it.
+_SIZE = f"(SELECT sum(length(m.content) + length(m.value) + {_ROW}) FROM outbox m WHERE m.id = o.id OR m.batch = o.id)"  # noqa: S608  constants
 _FILES = ("account.db-wal", "replica.db", "replica.db-wal")
 
 
@@ -81,7 +83,9 @@ class Quota:
                 f"the store in {self._directory} has reached its limit of {limit:,} bytes; nothing of this was queued. "
                 "There is room again when what is queued has been sent"
             )
-        log.warning("the store is full: the oldest %d queued records were dropped, unsent", len(found))
+        log.warning(
+            "the store is full: the oldest queued records were dropped, unsent (%d events)", len(found)
+        )
         self.on_drop(found)
 
     async def dropped(self) -> int:
@@ -105,35 +109,34 @@ def _forget_sent(c: sqlite3.Connection, over: int) -> int:
 
 
 def _drop(c: sqlite3.Connection, bytes_: int) -> list[str]:
-    """Delete the oldest queued rows surely not on the server, enough or none; their transaction ids."""
-    query = f"SELECT ifnull(sum(length(content) + length(value) + {_ROW}), 0) FROM outbox WHERE {_UNSENT}"  # noqa: S608  constants
+    """Delete the oldest queued rows surely not on the server, enough or none; the transaction ids of their records."""
+    query = f"SELECT ifnull(sum({_SIZE}), 0) FROM outbox o WHERE {_UNSENT}"  # noqa: S608  constants
     if c.execute(query).fetchone()[0] < bytes_:
         return []  # the new ones would be refused all the same, and these be lost for nothing
     found, _ = _oldest(c, _UNSENT, bytes_)
-    forget_rows(c, [key for key, _, _ in found])
+    query = "SELECT txn_id, room_id, records FROM outbox WHERE made = 0 AND (id = ?1 OR batch = ?1)"
+    dropped = [row for key in found for row in c.execute(query, (key,)).fetchall()]
+    forget_rows(c, found)
     _delete(c, found)
-    for _, _, room_id in found:
+    for _, room_id, records in dropped:
         c.execute(
-            "INSERT INTO dropped VALUES (?, 1) ON CONFLICT (room_id) DO UPDATE SET records = records + 1",
-            (room_id,),
+            "INSERT INTO dropped VALUES (?1, ?2) ON CONFLICT (room_id) DO UPDATE SET records = records + ?2",
+            (room_id, records),
         )
-    return [txn_id for _, txn_id, _ in found]
+    return [txn_id for txn_id, _, _ in dropped]
 
 
-def _oldest(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[tuple[int, str, str]], int]:
-    """The oldest rows of a kind that take so many bytes: numbers, transaction ids and rooms; and the bytes."""
-    rows = c.execute(
-        f"SELECT id, txn_id, room_id, length(content) + length(value) + {_ROW} FROM outbox"  # noqa: S608  constants
-        f" WHERE {which} ORDER BY id"
-    )
+def _oldest(c: sqlite3.Connection, which: str, bytes_: int) -> tuple[list[int], int]:
+    """The oldest rows of a kind that take so many bytes, with what travels in them; and the bytes."""
+    rows = c.execute(f"SELECT id, {_SIZE} FROM outbox o WHERE {which} ORDER BY ifnull(turn, id)")  # noqa: S608  constants
     chosen, freed = [], 0
-    for key, txn_id, room_id, size in rows:
+    for key, size in rows:
         if freed >= bytes_:
             break
-        chosen.append((key, txn_id, room_id))
+        chosen.append(key)
         freed += size
     return chosen, freed
 
 
-def _delete(c: sqlite3.Connection, chosen: Sequence[tuple[int, str, str]]) -> None:
-    c.executemany("DELETE FROM outbox WHERE id = ?", [(key,) for key, _, _ in chosen])
+def _delete(c: sqlite3.Connection, chosen: Sequence[int]) -> None:
+    c.executemany("DELETE FROM outbox WHERE id = ?", [(key,) for key in chosen])

@@ -71,6 +71,16 @@ class Rules:
             return None
         return self.schemas.get(self.collection.schema.hash)
 
+    def accepts(self, value: JSON, schema: CompiledSchema | None) -> bool:
+        """Whether a plain value (`protocol.rules.is_plain`) of that schema is a valid record; False says nothing."""
+        collection = self.collection
+        if schema is None:
+            if collection is not None and collection.require_schema:
+                return False
+        elif not schema.takes(value):
+            return False
+        return collection is None or collection.time is None or self.time_of(value) is not None
+
     def problems(self, value: JSON, schema_hash: str | None) -> list[Problem]:
         """Every reason why `value`, naming that schema, is no valid record here; empty when it is."""
         if schema_hash is None:

@@ -121,6 +121,11 @@ def _save(path: Path, numbered: int) -> _Saved:
         with closing(_connected(path)) as old:
             for table in tables:
                 _copy(old, new, table, saved)
+        # What travelled in a batch that is lost travels by itself; it may have been sent in there.
+        new.execute(
+            "UPDATE outbox SET batch = NULL, attempts = 1 WHERE batch IS NOT NULL"
+            " AND batch NOT IN (SELECT id FROM outbox)"
+        )
         # A number once given is not given again: it tells records apart in what was said of a loss.
         if (
             new.execute(

@@ -72,6 +72,13 @@ class CompiledSchema:
         except RecursionError:
             return _on_fresh_stack(lambda: self._verdict(value))
 
+    def takes(self, value: object) -> bool:
+        """As `is_valid`, of a value that `protocol.rules.is_plain` found plain; False says nothing."""
+        try:
+            return self._fast is not None and self._fast(value)
+        except ValueError:
+            return False
+
     def problems(self, value: object) -> list[Problem]:
         """Every reason why `value` is refused, at most MAX_PROBLEMS, each with its place; empty when valid.
 

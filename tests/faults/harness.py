@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers import RECORD, uids
+from tests.servers import records_in, uids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -159,4 +159,4 @@ class Ledger:
 
 def sent_by(events: Iterable[dict[str, Any]], user_id: str) -> list[dict[str, Any]]:
     """The records among raw events that a user sent."""
-    return [event for event in events if event["sender"] == user_id and event["type"] == RECORD]
+    return [record for event in events if event["sender"] == user_id for record in records_in(event)]

@@ -14,7 +14,7 @@ from matrixdata import homeserver
 from matrixdata.protocol import requests
 from tests.faults.harness import Break, Ledger, fault
 from tests.requirements import require
-from tests.servers import CUT, LOSE, SCHEMA, TestServer, wait_until
+from tests.servers import BATCH, CUT, LOSE, SCHEMA, TestServer, wait_until
 
 READBACK = "matrixdata/publishing/readback.py"
 HOUR = 3_600_000_000
@@ -104,6 +104,26 @@ def test_after_an_outage_of_more_than_a_day_a_busy_room_has_each_record_once(own
     assert sorted(found) == sorted(ledger.accepted), "each once, and nothing else"
     for who in writers:
         assert found.index(f"{who} arrived") < found.index(f"{who} behind")
+
+
+@fault("F4", broken=(NOT_LOOKED_FOR, Break(READBACK, "CARRIERS = (RECORD, BATCH)", "CARRIERS = (RECORD,)")))
+def test_a_batch_whose_answer_was_lost_a_day_ago_is_there_once(own):
+    network, name = own.proxy(), own.name("writer")
+    client = own.connect(name, url=network.url)
+    readings = client.create_collection("readings", schema=SCHEMA, encrypted=False)
+    room_id, me = readings.room_id, own.raw(name)
+    network.fault = lambda seen: LOSE if seen.is_send else None
+    readings.publish_many([reading(n) for n in range(200)], wait="queued")
+    wait_until(lambda: me.events(room_id, BATCH))
+    network.down()
+    client.close()
+    assert forget_transaction_ids(own, network) > 0
+    network.fault = lambda _: None
+    network.up()
+    again = own.connect(name, url=network.url)
+    wait_until(lambda: again.status().queued == 0)
+    (event,) = own.raw(name).events(room_id, BATCH)
+    assert event["content"]["count"] == again.collection("readings").query().count() == 200
 
 
 @fault("F5", broken=NOT_LOOKED_FOR)

