@@ -53,9 +53,13 @@ def main() -> None:
         )
         with client:
             checker = Raw(address, "sensor")
-            room = raw.http.post("/_matrix/client/v3/createRoom", json={}).raise_for_status().json()["room_id"]
+            room = (
+                raw.http.post("/_matrix/client/v3/createRoom", json={}).raise_for_status().json()["room_id"]
+            )
             for number in range(given.rounds):
-                readings = client.create_collection(f"bench{number}", schema=SCHEMA, time="ts", encrypted=False)
+                readings = client.create_collection(
+                    f"bench{number}", schema=SCHEMA, time="ts", encrypted=False
+                )
                 started, busy = time.perf_counter(), time.process_time()
                 report = readings.publish_many(rows, batch=True, timeout=60)
                 ours.append(time.perf_counter() - started)
