@@ -51,8 +51,9 @@ def show() -> None:
     _show()
 
 
-@outbox.command(epilog=examples("matrixdata outbox retry reading-5"))
-@click.argument("uid")
+@outbox.command(epilog=examples("matrixdata outbox retry reading-5", "matrixdata outbox retry --all"))
+@click.argument("uid", required=False)
+@click.option("--all", "every", is_flag=True, help="Every stuck record, of every collection.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -61,22 +62,36 @@ def show() -> None:
     help="Seconds to wait for what becomes of it.",
 )
 @account_options
-def retry(uid: str, *, timeout: float) -> None:
+def retry(uid: str | None, *, every: bool, timeout: float) -> None:
     """Send the stuck record UID again, once what was wrong has been mended. Exit code 1 if it gets stuck again."""
+    if every is (uid is not None):
+        raise click.UsageError("give the uid of one record, or --all", click.get_current_context())
     with connect() as client:
-        with advised(_ADVICE, NotFound):
-            client.outbox.retry(uid)
-        found = _outcome(client, uid, timeout)
-    state, reason = (found.state, found.reason) if found is not None else ("synced", None)
-    if current().as_json:
-        write_json({"uid": uid, "state": state, "reason": reason})
-    else:
-        write(f"{uid}: {state}" + (f" ({reason})" if reason else ""))
-    if state == "stuck":
-        say("it was refused again; `matrixdata outbox cancel` drops it for good", label="error")
+        chosen = [(each.room_id, each.uid) for each in client.outbox.list() if each.state == "stuck"]
+        if uid is None:
+            client.outbox.retry_all()
+        else:
+            with advised(_ADVICE, NotFound):
+                client.outbox.retry(uid)
+            chosen = [(room_id, each) for room_id, each in chosen if each == uid]
+        states = _outcomes(client, chosen, timeout)
+    for each, state, reason in states:
+        if current().as_json:
+            write_json({"uid": each, "state": state, "reason": reason})
+        else:
+            write(f"{each}: {state}" + (f" ({reason})" if reason else ""))
+    _explain([state for _, state, _ in states])
+
+
+def _explain(states: list[str]) -> None:
+    if not states:
+        say("no record is stuck", label="note")
+    what = "it is" if len(states) == 1 else "those that are queued are"
+    if "queued" in states:
+        say(f"{what} sent by the next command", label="note")
+    if "stuck" in states:
+        say("refused again; `matrixdata outbox cancel` drops a record for good", label="error")
         click.get_current_context().exit(FAILED)
-    if state == "queued":
-        say("it is sent by the next command", label="note")
 
 
 @outbox.command(epilog=examples("matrixdata outbox cancel reading-5"))
@@ -117,11 +132,18 @@ def _text(moment: datetime | None) -> str | None:
     return moment.isoformat().replace("+00:00", "Z") if moment is not None else None
 
 
-def _outcome(client: md.Client, uid: str, timeout: float) -> OutboxEntry | None:
-    """The record once it is on its way no more, or after `timeout` seconds; None when it arrived."""
+def _outcomes(
+    client: md.Client, chosen: list[tuple[str, str]], timeout: float
+) -> list[tuple[str, str, str | None]]:
+    """Uid, state and reason of records once they are on their way no more, or after `timeout` seconds."""
     end = time.monotonic() + timeout
     while True:
-        found = next((entry for entry in client.outbox.list() if entry.uid == uid), None)
-        if found is None or found.state != "queued" or time.monotonic() >= end:
-            return found
+        here = {(entry.room_id, entry.uid): entry for entry in client.outbox.list()}
+        found = [here.get(key) for key in chosen]
+        if time.monotonic() >= end or not any(each and each.state == "queued" for each in found):
+            # What is in the outbox no more has arrived.
+            return [
+                (uid, each.state, each.reason) if each is not None else (uid, "synced", None)
+                for (_, uid), each in zip(chosen, found, strict=True)
+            ]
         time.sleep(_LOOK_EVERY)

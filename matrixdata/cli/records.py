@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from matrixdata.frames.flatten import flatten
+from matrixdata.model import Invalid, Record
 from matrixdata.model.paths import format_path, parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from matrixdata.model import JSON, JSONObject, Record
+    from matrixdata.model import JSON, JSONObject, Notice
 
 META = ("event_id", "sender", "time", "row_state")
 
@@ -34,6 +36,28 @@ def meta_of(record: Record) -> JSONObject:
         "time": record.time.isoformat().replace("+00:00", "Z"),
         "row_state": str(record.row_state),
     }
+
+
+def told(item: Record | Notice) -> JSONObject:
+    """An item of `subscription.events()`: what it is, and everything known of it."""
+    if isinstance(item, Record):
+        return {"item": "Record", **whole(item)}
+    if isinstance(item, Invalid):
+        problems: list[JSON] = [str(problem) for problem in item.record.problems]
+        about: JSONObject = {
+            "event_id": item.record.event_id,
+            "sender": item.record.sender,
+            "problems": problems,
+        }
+    else:
+        about = {each.name: _plain(getattr(item, each.name)) for each in fields(item)}
+    return {"item": type(item).__name__, **about}
+
+
+def _plain(value: object) -> JSON:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return value if value is None or isinstance(value, (int, str)) else str(value)
 
 
 def picked(value: JSON, columns: Sequence[str]) -> JSONObject:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,15 @@ import click
 
 from matrixdata.cli.failures import FAILED, used_wrongly
 from matrixdata.cli.output import say, write_json
-from matrixdata.cli.records import whole
+from matrixdata.cli.records import told, whole
 from matrixdata.cli.settings import account_options, connect, examples
+from matrixdata.model import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import matrixdata as md
+    from matrixdata.receiving import Overflow
 
 
 def _start(ctx: click.Context, param: click.Parameter, value: str) -> str | datetime:
@@ -30,11 +33,17 @@ def _start(ctx: click.Context, param: click.Parameter, value: str) -> str | date
     return time
 
 
+def _records(subscription: md.Subscription, timeout: float | None) -> Iterator[Record]:
+    while True:
+        yield subscription.get(timeout=timeout)
+
+
 @click.command(
     epilog=examples(
         "matrixdata subscribe greenhouse",
         "matrixdata subscribe greenhouse --start all --timeout 5",
         "matrixdata subscribe greenhouse --cursor job-1 | my-program",
+        "matrixdata subscribe greenhouse --events",
     )
 )
 @click.argument("name")
@@ -49,6 +58,19 @@ def _start(ctx: click.Context, param: click.Parameter, value: str) -> str | date
 @click.option("--cursor", metavar="CURSOR", help="Remember under this name how far it got, and go on there.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many records.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="End when none came for so many seconds.")
+@click.option(
+    "--events", is_flag=True, help="Also what is to be known of the stream: outages, gaps, invalid records."
+)
+@click.option(
+    "--buffer", type=click.IntRange(min=1), default=500, show_default=True, help="Records held ready."
+)
+@click.option(
+    "--overflow",
+    type=click.Choice(["block", "drop_oldest", "error"]),
+    default="block",
+    show_default=True,
+    help="When more wait: leave them in the replica, skip the oldest, or end.",
+)
 @click.option("--meta", is_flag=True, help="Sender, time, event id, uid and position with each value.")
 @account_options
 def subscribe(
@@ -58,26 +80,43 @@ def subscribe(
     cursor: str | None,
     count: int | None,
     timeout: float | None,
+    events: bool,
+    buffer: int,
+    overflow: Overflow,
     meta: bool,
 ) -> None:
     """Print the records of the collection NAME as JSON Lines, each as soon as it is here.
 
     Ends with --count or --timeout, or by Ctrl-C. If --count was given and fewer came, the exit code is 1.
+
+    With --events each line says in "item" what it is: a Record, with all of --meta, or one of CaughtUp,
+    Reconnected, Rebuilt, Gap, GapFilled, Invalid, Redacted and Dropped.
     """
     with connect() as client:
         collection = client.collection(name)
         with used_wrongly():
-            subscription = collection.subscribe(start=start, cursor=cursor)  # type: ignore[arg-type]  # by _start
+            subscription = collection.subscribe(
+                start=start,  # type: ignore[arg-type]  # by _start
+                cursor=cursor,
+                buffer=buffer,
+                overflow=overflow,
+            )
         with subscription:
             say(f"listening to {collection.name}")
-            for got in itertools.count():
-                if got == count:
-                    return
+            got = 0
+            items = subscription.events(timeout=timeout) if events else _records(subscription, timeout)
+            while got != count:
                 try:
-                    record: md.Record = subscription.get(timeout=timeout)
+                    item = next(items)
                 except TimeoutError:
                     break
-                write_json(whole(record) if meta else record.value)
+                if events:
+                    write_json(told(item))
+                elif isinstance(item, Record):
+                    write_json(whole(item) if meta else item.value)
+                got += isinstance(item, Record)
+            else:
+                return
     if count is not None:
         say(f"{got} of {count} records came, and then none for {timeout:g} s", label="error")
         click.get_current_context().exit(FAILED)

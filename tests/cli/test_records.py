@@ -177,6 +177,21 @@ def test_a_subscription_prints_what_comes_and_remembers_how_far_it_got(run: Run,
     assert "0 of 2 records came" in third.err
 
 
+def test_a_subscription_tells_of_the_stream_too_where_asked(run: Run, name: str) -> None:
+    run("publish", name, "-", given=lines(*[reading(hour, float(hour)) for hour in range(4)]))
+    wanted = ("subscribe", name, "--start", "all", "--events")
+
+    every = run(*wanted, "--timeout", "1.5", "--overflow", "error", "--buffer", "2")
+    two = run(*wanted, "--count", "2")
+
+    assert [row["item"] for row in every.rows] == ["Record"] * 4 + ["CaughtUp"]
+    assert sorted(row["value"]["temp"] for row in every.rows[:4]) == [0.0, 1.0, 2.0, 3.0]
+    assert every.rows[0]["sender"].startswith("@")
+    assert [row["item"] for row in two.rows] == ["Record"] * 2
+    assert (every.code, two.code) == (0, 0)
+    assert run("subscribe", name, "--overflow", "panic").code == 2
+
+
 def test_what_does_not_work_or_exists_already_says_what_to_pass(run: Run, name: str) -> None:
     public, again = run("create", "open", "--public"), run("create", name, "--no-encrypt")
 

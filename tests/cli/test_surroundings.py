@@ -85,7 +85,8 @@ def test_what_the_server_refused_is_listed_and_can_be_retried_or_cancelled(run: 
         dropped = run("outbox", "cancel", "second", *profile)
         counted = run("status", *profile)
         made.invite(f"@{visitor}:{owner.user_id.split(':', 1)[1]}", role="writer")
-        mended = run("outbox", "retry", "first", *profile)
+        run("publish", made.room_id, '{"note": "3"}', "--uid", "third", *profile)
+        mended = run("outbox", "retry", "--all", *profile)
 
         assert [(row["uid"], row["state"], row["reason"]) for row in stuck.rows] == [
             ("first", "stuck", "M_FORBIDDEN"), ("second", "stuck", "M_FORBIDDEN"),
@@ -95,8 +96,12 @@ def test_what_the_server_refused_is_listed_and_can_be_retried_or_cancelled(run: 
         assert dropped.rows == [{"uid": "second", "state": "cancelled"}]
         assert counted.rows[0]["stuck"] == 1
         assert mended.code == 0
-        assert mended.rows[0]["state"] in {"sent", "synced"}
-        assert made.query().count() == 1
+        assert {row["uid"]: row["state"] in {"sent", "synced"} for row in mended.rows} == {"first": True}
+        assert made.query().count() == 2
+        assert run("outbox", "retry", "--all", *profile).rows == []
+        assert (
+            run("outbox", "retry", *profile).code == run("outbox", "retry", "x", "--all", *profile).code == 2
+        )
 
 
 @pytest.mark.server
