@@ -25,6 +25,8 @@ _COMMANDS = {
     "sql": ("sql", "Run one SELECT over your collections."),
     "collections": ("listing", "List your collections."),
     "outbox": ("outbox", "List, retry or cancel what waits to be sent."),
+    "keys": ("keys", "Keys for end-to-end encryption: how they are, recovery, backup, devices."),
+    "verify": ("verify", "Compare short strings with somebody, or another device of yours."),
     "status": ("status", "Say how the account is doing."),
     "doctor": ("doctor", "Check this installation, and say what to do."),
     "completion": ("completion", "Print a script that completes commands in your shell."),

@@ -30,6 +30,8 @@ from matrixdata.receiving import (
 from matrixdata.replica.packing import Packing
 
 if TYPE_CHECKING:
+    from matrixdata.client.trust import Trust
+    from matrixdata.model.unlock import Unlock
     from matrixdata.replica.store import Store
     from matrixdata.transport.caller import Caller
     from matrixdata.transport.session import SessionTransport
@@ -89,7 +91,7 @@ class Composition:
         feed: Feed,
         check: Callable[[], None],
     ) -> None:
-        self._rooms = store.rooms
+        self._rooms, self._transport, self._world = store.rooms, transport, world
         user_id, receipts = transport.session.user_id, Receipts()
         store.outbox.on_change.append(receipts.update)
         store.rooms.on_commit.append(feed.wake)
@@ -183,6 +185,22 @@ class Composition:
             sealing=sealing,
         )
         self.directory = Directory(self.services)
+
+    def trust(self, caller: Caller, unlock: Unlock) -> Trust:
+        """What is about keys and identities."""
+        from matrixdata.client.trust import Trust  # noqa: PLC0415  cryptography is loaded by who connects
+
+        keys, check, transport = self.services.keys, self.services.check, self._transport
+        return Trust(
+            keys,
+            self.courier,
+            caller,
+            unlock,
+            self._world,
+            who=lambda: transport.session,
+            listen=self.loop.listen,
+            check=check,
+        )
 
     def _followed(self) -> Collection[str]:
         """The rooms of which this process surely has what the server has."""

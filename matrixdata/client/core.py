@@ -23,6 +23,7 @@ from matrixdata.collection import (
 from matrixdata.collection.status import Status, client_html, measured, problem_of
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
+from matrixdata.model.unlock import Unlock
 from matrixdata.protocol import requests
 from matrixdata.receiving import Feed
 from matrixdata.transport.caller import Caller
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matrixdata.collection.query_spec import OnIncomplete
     from matrixdata.collection.sql import AsyncSqlResult
     from matrixdata.encryption.port import Policy
+    from matrixdata.identity.keys import AsyncKeys
     from matrixdata.model.session import Session
     from matrixdata.protocol.time import TimeUnit
     from matrixdata.replica.store import Store
@@ -59,11 +61,13 @@ class AsyncClient:
         *,
         environment: Environment | None = None,
         leaving: Leaving | None = None,
+        unlock: Unlock | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
         self._environment = environment or Environment()
         self._leaving = leaving
+        self._unlock = unlock or Unlock()
         self._pid = os.getpid()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._closed = False
@@ -103,6 +107,11 @@ class AsyncClient:
         await tasks.__aenter__()
         self._tasks = tasks
         tasks.start_soon(self._background)
+        try:
+            await self._trust.settle()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -167,11 +176,13 @@ class AsyncClient:
             check=self._check,
         )
         self._loop, self._services, self._directory = parts.loop, parts.services, parts.directory
+        self._trust = parts.trust(self._caller, self._unlock)
         self._works = (
             parts.sender.run,
             parts.loop.run,
             parts.backfill.run,
             parts.courier.run,
+            self._trust.upkeep.run,
             parts.services.acceptance.held.run,
         )
 
@@ -204,6 +215,12 @@ class AsyncClient:
         """What was accepted and has not been seen to arrive: list(), retry(uid), cancel(uid)."""
         self._check()
         return AsyncOutbox(self._services)
+
+    @property
+    def keys(self) -> AsyncKeys:
+        """Keys for end-to-end encryption: status(), recovery, backup, verification, your devices."""
+        self._check()
+        return self._trust.keys
 
     async def status(self) -> Status:
         """How this client is doing: lag, outbox, what is missing, rate limit. Asks nothing of the server."""

@@ -15,6 +15,7 @@ from matrixdata.collection.directory import INVITE_COLUMNS
 from matrixdata.collection.progress import Progress
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.query_spec import Moment, OnIncomplete
+from matrixdata.connect.keys import Keys
 from matrixdata.connect.progress import QueryBar, publishing_bar, syncing_bar
 from matrixdata.connect.publisher import Publisher
 from matrixdata.connect.reading import Outbox, Query, Receipt, Table
@@ -292,6 +293,11 @@ class Client:
     def outbox(self) -> Outbox:
         """What was accepted and has not been seen to arrive: list(), retry(uid), cancel(uid)."""
         return Outbox(self._portal, self._client.outbox)
+
+    @property
+    def keys(self) -> Keys:
+        """Keys for end-to-end encryption: status(), recovery, backup, verification, your devices."""
+        return Keys(self._portal, self._client.keys)
 
     def status(self) -> Status:
         """How this client is doing: lag, outbox, what is missing, rate limit."""

@@ -29,6 +29,7 @@ def connect(
     user: str | None = None,
     password: str | None = None,
     token: str | None = None,
+    recovery_key: str | None = None,
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
@@ -50,6 +51,8 @@ def connect(
         user: Matrix user id, or its part before the colon.
         password: used only while there is no valid session; never stored.
         token: an access token to use as it is.
+        recovery_key: of the account, or the passphrase it was made from: a new device reads everything at once. Used
+            only until this device is signed; never stored. Else the environment variable MATRIXDATA_RECOVERY_KEY.
         profile: a name for this login on this machine; by default one for each user and server.
         store: a directory for replica and outbox; by default below the user's data directory.
         insecure: allow plain http to another machine.
@@ -67,10 +70,11 @@ def connect(
         Rejected: the server refuses the login.
         NotSent: the server cannot be reached and there is no saved session.
         MissingExtra: "local" without the extra `server`.
+        WrongKey: the recovery key is not the one of this account.
     """
     footprint = checked_footprint(replica, store_limit, on_full)
-    hidden_password, hidden_token = hidden(password), hidden(token)
-    del password, token  # a traceback that shows variables, as notebooks print, must not show these
+    hidden_password, hidden_token, hidden_key = hidden(password), hidden(token), hidden(recovery_key)
+    del password, token, recovery_key  # a traceback that shows variables must not show these
     with starting_bar(partial(_must_start, homeserver)):
         return open_blocking(
             partial(
@@ -79,6 +83,7 @@ def connect(
                 user=user,
                 password=hidden_password,
                 token=hidden_token,
+                recovery_key=hidden_key,
                 profile=profile,
                 store=store,
                 insecure=insecure,
@@ -104,6 +109,7 @@ async def connect_async(
     user: str | None = None,
     password: str | None = None,
     token: str | None = None,
+    recovery_key: str | None = None,
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
@@ -114,13 +120,14 @@ async def connect_async(
 ) -> AsyncGenerator[AsyncClient]:
     """Open a client for asyncio or trio, in an `async with` block; the arguments are those of `connect`."""
     footprint = checked_footprint(replica, store_limit, on_full)
-    hidden_password, hidden_token = hidden(password), hidden(token)
-    del password, token  # as in `connect`
+    hidden_password, hidden_token, hidden_key = hidden(password), hidden(token), hidden(recovery_key)
+    del password, token, recovery_key  # as in `connect`
     client = await client_for(
         homeserver,
         user=user,
         password=hidden_password,
         token=hidden_token,
+        recovery_key=hidden_key,
         profile=profile,
         store=store,
         insecure=insecure,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,19 +14,20 @@ import anyio.to_thread
 from matrixdata.client import AsyncClient
 from matrixdata.connect import paths
 from matrixdata.connect.ephemeral import Ephemeral, new_directory, remove
-from matrixdata.connect.secret import Secret
+from matrixdata.connect.secret import Secret, hidden
 from matrixdata.connect.sessions import Credentials, owner, same_user, session_for
 from matrixdata.errors import Conflict, NotFound
+from matrixdata.model.unlock import Unlock
 from matrixdata.replica.footprint import EVERYTHING, Footprint
 from matrixdata.replica.store import Store
 from matrixdata.transport import discovery
 from matrixdata.transport.http import HttpTransport, check_url
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable
 
     from matrixdata.homeserver import ServerAddress
+    from matrixdata.model.hidden import HiddenBytes
     from matrixdata.model.session import Session
 
 
@@ -35,6 +37,7 @@ async def client_for(
     user: str | None = None,
     password: Secret | None = None,
     token: Secret | None = None,
+    recovery_key: Secret | None = None,
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
     insecure: bool = False,
@@ -51,7 +54,7 @@ async def client_for(
     try:
         return await _client_for(
             homeserver,
-            Credentials(user, password, token),
+            Credentials(user, password, token, recovery_key),
             profile,
             store,
             insecure=insecure,
@@ -77,7 +80,12 @@ async def _client_for(
     user, token = credentials.user, credentials.token
     if homeserver == "local":
         return await local_client(
-            user or "me", profile=profile, store=store, ephemeral=ephemeral, footprint=footprint
+            user or "me",
+            profile=profile,
+            store=store,
+            recovery_key=credentials.recovery_key,
+            ephemeral=ephemeral,
+            footprint=footprint,
         )
     if homeserver is None:
         directory = _directory(profile or (None if store else paths.need_default_profile()), store)
@@ -120,6 +128,7 @@ async def local_client(
     *,
     profile: str | None = None,
     store: str | os.PathLike[str] | None = None,
+    recovery_key: Secret | None = None,
     ephemeral: bool = False,
     footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
@@ -132,7 +141,9 @@ async def local_client(
     start = partial(homeserver.start, directory, environment=environment)
     address = await anyio.to_thread.run_sync(start, abandon_on_cancel=True)
     chosen = _directory(profile or f"local-{localpart}", store)
-    return await server_client(address, localpart, chosen, ephemeral=ephemeral, footprint=footprint)
+    return await server_client(
+        address, localpart, chosen, recovery_key=recovery_key, ephemeral=ephemeral, footprint=footprint
+    )
 
 
 async def server_client(
@@ -140,6 +151,7 @@ async def server_client(
     localpart: str,
     directory: Path,
     *,
+    recovery_key: Secret | None = None,
     ephemeral: bool = False,
     footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
@@ -154,8 +166,9 @@ async def server_client(
     return await _opened(
         directory,
         address.url,
-        Credentials(user, password),
+        Credentials(user, password, recovery_key=recovery_key),
         moved=True,
+        own_recovery=partial(homeserver.recovery_key, address, localpart),
         ephemeral=ephemeral,
         footprint=footprint,
     )
@@ -174,6 +187,7 @@ async def _opened(
     *,
     moved: bool = False,
     find: Callable[[], Awaitable[str]] | None = None,
+    own_recovery: Callable[[], HiddenBytes] | None = None,
     ephemeral: bool = False,
     footprint: Footprint = EVERYTHING,
 ) -> AsyncClient:
@@ -195,7 +209,14 @@ async def _opened(
             await store.aclose()
         raise
     leaving = Ephemeral(store, transport, logs_out=credentials.token is None) if ephemeral else None
-    return AsyncClient(store, transport, leaving=leaving)
+    given, from_environment = credentials.recovery_key, os.environ.get("MATRIXDATA_RECOVERY_KEY")
+    unlock = Unlock(
+        password=credentials.password,
+        recovery_key=given or hidden(from_environment or None),
+        insists=given is not None,
+        own_recovery=own_recovery,
+    )
+    return AsyncClient(store, transport, leaving=leaving, unlock=unlock)
 
 
 def _homeserver(

@@ -35,6 +35,7 @@ class Credentials:
     user: str | None = None
     password: Secret | None = None
     token: Secret | None = None
+    recovery_key: Secret | None = None
 
 
 # Appendices, "User Identifiers": at most 255 bytes. A device id is opaque; what is longer than that is none.

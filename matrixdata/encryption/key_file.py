@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from matrixdata.encryption.unpadded import decoded
 from matrixdata.errors import WrongKey
+from matrixdata.model.hidden import HiddenBytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,22 +64,32 @@ def read(text: str, passphrase: str) -> list[JSONObject]:
         WrongKey: it is no key file, is damaged, or the passphrase is another one.
     """
     data = _body(text)
-    version, salt, iv, rounds = _HEAD.unpack_from(data)
+    version, salt, _, rounds = _HEAD.unpack_from(data)
     if version != 1:
         raise WrongKey(f"this key file is of version {version}; only version 1 is known here")
     if not 0 < rounds <= MOST_ROUNDS:
         raise WrongKey(
             f"this key file asks for {rounds:,} rounds of the passphrase; at most {MOST_ROUNDS:,} are done"
         )
-    aes, mac_key = _derived(passphrase, salt, rounds)
-    body, mac = data[:-_MAC], data[-_MAC:]
-    if not hmac.compare_digest(hmac.digest(mac_key, body, "sha256"), mac):
+    clear = _opened(data, passphrase, salt, rounds)
+    del passphrase  # a traceback that shows variables must not show it
+    if clear is None:
         raise WrongKey("the passphrase is not the one of this key file, or the file was changed")
     try:
-        keys = msgspec.json.decode(_ctr(aes, iv, body[_HEAD.size :]), type=list[dict[str, object]])
+        keys = msgspec.json.decode(clear, type=list[dict[str, object]])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise WrongKey("this key file opens, and what it holds is no list of keys") from error
     return keys  # type: ignore[return-value]  # msgspec decoded JSON, whose values are JSON
+
+
+def _opened(data: bytes, passphrase: str, salt: bytes, rounds: int) -> HiddenBytes | None:
+    """What the file holds; None where its MAC does not fit."""
+    aes, mac_key = _derived(passphrase, salt, rounds)
+    body, mac = data[:-_MAC], data[-_MAC:]
+    if not hmac.compare_digest(hmac.digest(mac_key, body, "sha256"), mac):
+        return None
+    _, _, iv, _ = _HEAD.unpack_from(data)
+    return HiddenBytes(_ctr(aes, iv, body[_HEAD.size :]))
 
 
 def _body(text: str) -> bytes:

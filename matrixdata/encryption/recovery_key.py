@@ -6,6 +6,7 @@ from functools import reduce
 from operator import xor
 
 from matrixdata.errors import WrongKey
+from matrixdata.model.hidden import HiddenBytes
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _PREFIX = b"\x8b\x01"
@@ -28,7 +29,7 @@ def shown(key: bytes) -> str:
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
 
-def read(text: str) -> bytes:
+def read(text: str) -> HiddenBytes:
     """The key that somebody typed; spaces do not matter.
 
     Returns:
@@ -37,17 +38,26 @@ def read(text: str) -> bytes:
     Raises:
         WrongKey: it is not a key, or is mistyped; the message does not repeat it.
     """
+    key, problem = _parsed(text)
+    del text  # a traceback that shows variables must not show it
+    if key is None:
+        raise WrongKey(problem)
+    return key
+
+
+def _parsed(text: str) -> tuple[HiddenBytes | None, str]:
+    """The key, or what is wrong; raises nothing, so that no traceback shows what was typed."""
     bare = "".join(text.split())
     if not bare or len(bare) > _LONGEST or not set(bare) <= set(_ALPHABET):
-        raise WrongKey("this is not a recovery key: it has 48 letters and digits, never 0, O, I or l")
+        return None, "this is not a recovery key: it has 48 letters and digits, never 0, O, I or l"
     number = 0
     for letter in bare:
         number = number * 58 + _ALPHABET.index(letter)
     raw = number.to_bytes(-(-number.bit_length() // 8))
     if len(raw) != len(_PREFIX) + _KEY + 1:
-        raise WrongKey("this is not a whole recovery key: characters are missing, or there are too many")
+        return None, "this is not a whole recovery key: characters are missing, or there are too many"
     if not raw.startswith(_PREFIX):
-        raise WrongKey("this is not a recovery key: those begin with Es")
+        return None, "this is not a recovery key: those begin with Es"
     if reduce(xor, raw) != 0:
-        raise WrongKey("the recovery key is mistyped: its check digit does not fit")
-    return raw[len(_PREFIX) : -1]
+        return None, "the recovery key is mistyped: its check digit does not fit"
+    return HiddenBytes(raw[len(_PREFIX) : -1]), ""

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from matrixdata.encryption import recovery_key
 from matrixdata.encryption.unpadded import decoded, encoded
 from matrixdata.errors import WrongKey
+from matrixdata.model.hidden import HiddenBytes, HiddenText
 
 if TYPE_CHECKING:
     from matrixdata.model.json import JSON, JSONObject
@@ -73,6 +74,7 @@ def opened(text: str, key_id: str, content: Mapping[str, JSON]) -> StorageKey:
     if content.get("algorithm") != ALGORITHM:
         raise WrongKey(f"secret storage uses a way of encrypting that is not known here: {ALGORITHM} is")
     passphrase = content.get("passphrase")
+    text = HiddenText(text)  # a traceback that shows variables must not show it
     try:
         key = recovery_key.read(text)
     except WrongKey:
@@ -106,7 +108,7 @@ def sealed_secret(storage: StorageKey, name: str, secret: str, *, iv: bytes) -> 
     return {"encrypted": {storage.key_id: _sealed(storage.key, name, secret.encode(), iv)}}
 
 
-def secret(storage: StorageKey, name: str, content: Mapping[str, JSON]) -> str | None:
+def secret(storage: StorageKey, name: str, content: Mapping[str, JSON]) -> HiddenText | None:
     """A secret from account data; None where none is sealed with this key, or it was changed."""
     every = content.get("encrypted")
     sealed = every.get(storage.key_id) if isinstance(every, Mapping) else None
@@ -120,7 +122,7 @@ def secret(storage: StorageKey, name: str, content: Mapping[str, JSON]) -> str |
     if not hmac.compare_digest(hmac.digest(mac_key, ciphertext, "sha256"), mac):
         return None
     try:
-        return _ctr(aes, iv, ciphertext).decode()
+        return HiddenText(_ctr(aes, iv, ciphertext).decode())
     except UnicodeDecodeError:
         return None
 
@@ -147,7 +149,7 @@ def _ctr(key: bytes, iv: bytes, data: bytes) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(iv)).encryptor().update(data)
 
 
-def _derived(passphrase: str, content: Mapping[str, JSON]) -> bytes:
+def _derived(passphrase: HiddenText, content: Mapping[str, JSON]) -> HiddenBytes:
     salt, iterations, bits = content.get("salt"), content.get("iterations"), content.get("bits", 256)
     known = content.get("algorithm") == "m.pbkdf2" and isinstance(salt, str) and bits == 256
     if not known or not isinstance(salt, str) or not isinstance(iterations, int):
@@ -159,4 +161,4 @@ def _derived(passphrase: str, content: Mapping[str, JSON]) -> bytes:
             f"the server asks for {iterations:,} rounds of the passphrase; at most {MOST_ITERATIONS:,} are done. "
             "Use the recovery key."
         )
-    return hashlib.pbkdf2_hmac("sha512", passphrase.encode(), salt.encode(), iterations, 32)
+    return HiddenBytes(hashlib.pbkdf2_hmac("sha512", passphrase.encode(), salt.encode(), iterations, 32))

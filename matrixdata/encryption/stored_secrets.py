@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from matrixdata.model.hidden import HiddenBytes
+
 if TYPE_CHECKING:
     from matrixdata.encryption.transaction import Transaction
 
@@ -19,10 +21,10 @@ def put(tx: Transaction, name: str, key: bytes) -> None:
     tx.connection.execute("REPLACE INTO secret VALUES (?, ?)", (name, tx.seal(key, f"secret {name}")))
 
 
-def get(tx: Transaction, name: str) -> bytes | None:
+def get(tx: Transaction, name: str) -> HiddenBytes | None:
     """A private key, None where there is none."""
     row = tx.connection.execute("SELECT sealed FROM secret WHERE name = ?", (name,)).fetchone()
-    return tx.unseal(row[0], f"secret {name}") if row else None
+    return HiddenBytes(tx.unseal(row[0], f"secret {name}")) if row else None
 
 
 def forget(tx: Transaction, *names: str) -> None:

@@ -3,7 +3,7 @@
 Blocking functions; callers choose the directory. Synapse (AGPL) is never imported, only run.
 """
 
-from matrixdata.homeserver.accounts import register
+from matrixdata.homeserver.accounts import recovery_key, register
 from matrixdata.homeserver.environment import available, find_python, install
 from matrixdata.homeserver.server import ServerAddress, ServerStatus, start, status, stop
 from matrixdata.homeserver.settings import Limits
@@ -15,6 +15,7 @@ __all__ = [
     "available",
     "find_python",
     "install",
+    "recovery_key",
     "register",
     "start",
     "status",

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from matrixdata.errors import NotFound, NotSent, Rejected
 from matrixdata.homeserver import identity as identities
 from matrixdata.homeserver import loopback
+from matrixdata.model.hidden import HiddenBytes
 
 if TYPE_CHECKING:
     from matrixdata.homeserver.server import ServerAddress
@@ -66,6 +67,18 @@ def register(address: ServerAddress, localpart: str, *, admin: bool = False) -> 
     if status == 200 or errcode == "M_USER_IN_USE":
         return password
     raise Rejected(errcode, str(answer.get("error", "")), status=status)
+
+
+def recovery_key(address: ServerAddress, localpart: str) -> HiddenBytes:
+    """The 32 bytes of a user's recovery key, open to those who can read the secrets of the server's directory.
+
+    Raises:
+        NotFound: there is no homeserver in that directory.
+    """
+    identity = identities.load(address.directory)
+    if identity is None:
+        raise NotFound(f"there is no homeserver in {address.directory}")
+    return HiddenBytes(identity.recovery_key(localpart))
 
 
 def _mac(secret: str, *parts: str, admin: bool) -> str:

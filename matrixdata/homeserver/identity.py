@@ -45,6 +45,11 @@ class Identity:
         digest = hmac.digest(self.password_secret.encode(), localpart.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
+    def recovery_key(self, localpart: str) -> bytes:
+        """The 32 bytes of the key that recovers one of this server's users on a further device; derived likewise."""
+        message = f"recovery key\0{localpart}".encode()
+        return hmac.digest(self.password_secret.encode(), message, hashlib.sha256)
+
 
 def load_or_create(directory: Path) -> Identity:
     """The identity kept in `directory`, made on first use. Call it with the start lock held.

@@ -11,6 +11,7 @@ from matrixdata.encryption.port import Received
 from matrixdata.encryption.reading import object_at, text_at
 from matrixdata.encryption.stored_secrets import BACKUP
 from matrixdata.errors import KeyMissing, NotFound, Rejected, Unknown
+from matrixdata.model.hidden import HiddenBytes
 from matrixdata.protocol import identity_requests
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def ensure(desk: Desk) -> Backup:
         return found
 
     def made(tx: Transaction) -> JSONObject:
-        private = stored_secrets.get(tx, BACKUP) or os.urandom(32)
+        private = stored_secrets.get(tx, BACKUP) or HiddenBytes(os.urandom(32))
         body = backup.description(tx, private)
         stored_secrets.put(tx, BACKUP, private)
         return body

@@ -10,6 +10,7 @@ from matrixdata.encryption.port import Received
 from matrixdata.identity import backups, fleet, key_files, own, recovery
 from matrixdata.identity import status as statuses
 from matrixdata.identity.verification import AsyncVerification
+from matrixdata.model.hidden import HiddenText
 from matrixdata.model.listing import Listing
 
 if TYPE_CHECKING:
@@ -31,11 +32,18 @@ class AsyncKeys:
     """The keys of one account on this device; see docs/encryption.md."""
 
     def __init__(
-        self, desk: Desk, verifications: Verifications, upkeep: Upkeep, check: Callable[[], None]
+        self,
+        desk: Desk,
+        verifications: Verifications,
+        upkeep: Upkeep,
+        *,
+        listen: Callable[[], None],
+        check: Callable[[], None],
     ) -> None:
         self._desk = desk
         self._verifications = verifications
         self._upkeep = upkeep
+        self._listen = listen
         self._check = check
 
     async def status(self) -> KeysStatus:
@@ -60,7 +68,8 @@ class AsyncKeys:
             KeyMissing: the private keys are on another device.
         """
         self._check()
-        made = await recovery.set_up(self._desk, replace=replace)
+        async with self._upkeep.turn:
+            made = await recovery.set_up(self._desk, replace=replace)
         self._upkeep.wake()
         return made
 
@@ -78,7 +87,9 @@ class AsyncKeys:
             NotFound: the account has no recovery key.
         """
         self._check()
-        recovered = await recovery.recover(self._desk, recovery_key, progress=progress)
+        recovery_key = HiddenText(recovery_key)  # a traceback that shows variables must not show it
+        async with self._upkeep.turn:
+            recovered = await recovery.recover(self._desk, recovery_key, progress=progress)
         self._upkeep.wake()
         return recovered
 
@@ -109,6 +120,7 @@ class AsyncKeys:
     async def export_file(self, path: str | os.PathLike[str], passphrase: str) -> int:
         """Write every room key to a file under a passphrase, as every Matrix client reads it; how many they were."""
         self._check()
+        passphrase = HiddenText(passphrase)
         return await key_files.export_file(self._desk, Path(path), passphrase)
 
     async def import_file(self, path: str | os.PathLike[str], passphrase: str) -> int:
@@ -118,6 +130,7 @@ class AsyncKeys:
             WrongKey: it is no key file, is damaged, or the passphrase is another one.
         """
         self._check()
+        passphrase = HiddenText(passphrase)
         return await key_files.import_file(self._desk, Path(path), passphrase)
 
     # -- people and devices -----------------------------------------------------------------------------
@@ -140,12 +153,14 @@ class AsyncKeys:
         if not ask and device_id is None:
             raise TypeError("ask=False begins with one device at once: say which, with device_id=")
         user_id = who or self._desk.user_id
+        self._listen()
         asked = await self._verifications.ask(user_id, device_id, direct=not ask)
         return AsyncVerification(self._verifications, asked)
 
     async def requests(self) -> list[AsyncVerification]:
         """Verifications that others ask for, each for ten minutes: `compare()` says yes, `refuse()` says no."""
         self._check()
+        self._listen()
         found = [AsyncVerification(self._verifications, it) for it in await self._verifications.requests()]
         return Listing(found, title="verification", columns=REQUEST_COLUMNS)
 
@@ -194,6 +209,7 @@ class AsyncKeys:
             PasswordNeeded: the password is wrong.
         """
         self._check()
+        password = HiddenText(password) if password is not None else None
         done = await fleet.revoke(self._desk, device_id, password=password)
         await self._desk.keys.tell(Received(users=frozenset({self._desk.user_id})))
         return done

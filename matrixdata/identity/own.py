@@ -133,5 +133,5 @@ async def with_password(
     except PasswordNeeded as error:
         if password is None:
             raise
-        auth = identity_requests.password_auth(desk.user_id, password, error.session)
-        await desk.call(make(auth))
+        again = make(identity_requests.password_auth(desk.user_id, password, error.session))
+        await desk.call(again)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matrixdata.encryption.secret_storage import StorageKey
     from matrixdata.encryption.transaction import Transaction
     from matrixdata.identity.desk import Desk
+    from matrixdata.model.hidden import HiddenBytes, HiddenText
 
 log = logging.getLogger("matrixdata.identity")
 
@@ -46,7 +47,7 @@ async def is_set_up(desk: Desk) -> bool:
     return text_at(await desk.account_data(secret_storage.DEFAULT_KEY) or {}, "key") is not None
 
 
-async def set_up(desk: Desk, *, key: bytes | None = None, replace: bool = False) -> str:
+async def set_up(desk: Desk, *, key: HiddenBytes | None = None, replace: bool = False) -> str:
     """Store the account's private keys on the server under a new recovery key.
 
     Args:
@@ -87,7 +88,9 @@ async def set_up(desk: Desk, *, key: bytes | None = None, replace: bool = False)
     return recovery_key.shown(storage.key)
 
 
-async def recover(desk: Desk, text: str, *, progress: Callable[[int, int], None] | None = None) -> Recovered:
+async def recover(
+    desk: Desk, text: HiddenText, *, progress: Callable[[int, int], None] | None = None
+) -> Recovered:
     """Unlock the account's private keys, sign this device with them, and restore the key backup.
 
     Args:
@@ -117,7 +120,7 @@ async def recover(desk: Desk, text: str, *, progress: Callable[[int, int], None]
     return Recovered(now.signed, restored)
 
 
-async def _opened(desk: Desk, text: str) -> StorageKey:
+async def _opened(desk: Desk, text: HiddenText) -> StorageKey:
     key_id = text_at(await desk.account_data(secret_storage.DEFAULT_KEY) or {}, "key")
     described = await desk.account_data(secret_storage.description_type(key_id)) if key_id else None
     if key_id is None or described is None:

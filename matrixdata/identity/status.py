@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import anyio
+
 from matrixdata.encryption import backup
 from matrixdata.errors import MatrixDataError
-from matrixdata.identity import recovery
+from matrixdata.identity import own, recovery
 from matrixdata.identity.fleet import shown
 from matrixdata.identity.situation import OF_IDENTITY, Situation, situation
 
 if TYPE_CHECKING:
     from matrixdata.encryption.transaction import Transaction
     from matrixdata.identity.desk import Desk
+
+# Seconds for which the server is asked; what is known here is told anyway.
+_PATIENCE = 3.0
 
 Identity = Literal["none", "unsigned", "signed", "held", "changed"]
 
@@ -68,10 +74,11 @@ _IDENTITY: dict[Identity, str] = {
 
 async def status(desk: Desk, *, problem: str) -> KeysStatus:
     """How the keys are now; `problem` is what the background ran into."""
-    try:
-        recoverable: bool | None = await recovery.is_set_up(desk)
-    except MatrixDataError:
-        recoverable = None
+    recoverable: bool | None = None
+    with anyio.move_on_after(_PATIENCE), suppress(MatrixDataError):
+        if not (await desk.read(situation)).settled:
+            await own.refresh(desk)
+        recoverable = await recovery.is_set_up(desk)
 
     def work(tx: Transaction) -> KeysStatus:
         now, current = situation(tx), backup.current(tx)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,6 +19,7 @@ from matrixdata.errors import (
 )
 from matrixdata.identity import backups, own, recovery
 from matrixdata.identity.situation import OF_IDENTITY, situation
+from matrixdata.model.hidden import HiddenText
 from matrixdata.transport.caller import Backoff
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matrixdata.identity.gossip import Gossip
     from matrixdata.identity.situation import Situation
     from matrixdata.identity.verifying import Verifications
+    from matrixdata.model.unlock import Unlock
 
 log = logging.getLogger("matrixdata.identity")
 
@@ -39,34 +40,14 @@ _GATHER = 0.3
 _LATER = 600.0
 
 
-class Text(Protocol):
-    """A text that no repr shows."""
-
-    @property
-    def text(self) -> str: ...  # noqa: D102  the secret itself
-
-
-@dataclass(frozen=True, slots=True)
-class Unlock:
-    """What there is to settle this device with, without a person.
-
-    Attributes:
-        password: of the account, where it has just logged in.
-        recovery_key: as a person gave it.
-        own_recovery: 32 bytes from which an account of an embedded homeserver makes its recovery key; None elsewhere.
-    """
-
-    password: Text | None = None
-    recovery_key: Text | None = None
-    own_recovery: Callable[[], bytes] | None = None
-
-
 class Upkeep:
     """Sees to it in the background that this device is, and stays, what others can trust.
 
     Attributes:
+        turn: held while secrets are changed, by us or by the user's own calls.
         problem: why it is not; "" when all is well.
         settled: set once it was tried.
+        refused: why the recovery key that was given does not serve; None where it does, or was not tried yet.
     """
 
     def __init__(
@@ -87,7 +68,9 @@ class Upkeep:
         self._tried_recovery = False
         self._set_up = False
         self._asked_for_backup = False
+        self.turn = anyio.Lock()
         self.problem = ""
+        self.refused: MatrixDataError | None = None
         self.settled = anyio.Event()
         desk.caller.on_recovery.append(self.wake)
 
@@ -130,10 +113,13 @@ class Upkeep:
     async def round(self) -> None:
         """Once: settle this device, answer what arrived, back up what is new."""
         password = self._unlock.password
-        now = await own.ensure(self._desk, password=password.text if password is not None else None)
-        now = await self._unlocked(now)
-        self.settled.set()
-        await self._keep_recoverable(now)
+        async with self.turn:
+            now = await own.ensure(
+                self._desk, password=HiddenText(password.text) if password is not None else None
+            )
+            now = await self._unlocked(now)
+            self.settled.set()
+            await self._keep_recoverable(now)
         await self._verifications.attend()
         if await self._gossip.attend():
             await self._complete()
@@ -145,10 +131,16 @@ class Upkeep:
             return now
         given, own_recovery = self._unlock.recovery_key, self._unlock.own_recovery
         if given is not None:
-            await recovery.recover(self._desk, given.text)
+            try:
+                await recovery.recover(self._desk, HiddenText(given.text))
+            except (NotFound, WrongKey, Tampered) as error:
+                self._tried_recovery, self.refused = True, error
+                if self._unlock.insists:
+                    raise
+                log.info("the recovery key at hand is not this account's: %s", error)
         elif own_recovery is not None:
             try:
-                await recovery.recover(self._desk, recovery_key.shown(own_recovery()))
+                await recovery.recover(self._desk, HiddenText(recovery_key.shown(own_recovery())))
             except (NotFound, WrongKey, Tampered) as error:
                 log.info("this account's recovery is not the embedded server's own: %s", error)
         self._tried_recovery = True

@@ -1,4 +1,4 @@
-"""Bytes that hold a password or token: real bytes for whoever sends or reads them, without content where shown."""
+"""Bytes and text that hold a secret: real ones for whoever sends or reads them, without content where shown."""
 
 from __future__ import annotations
 
@@ -10,3 +10,12 @@ class HiddenBytes(bytes):
         return "<hidden bytes>"
 
     __str__ = __repr__
+
+
+class HiddenText(str):
+    """The same for text, such as a recovery key or a passphrase."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden text>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,4 +71,5 @@ def back_up(version: str, body: Mapping[str, JSON]) -> Request:
 def _body(fields: Mapping[str, JSON], auth: JSONObject | None) -> bytes:
     if auth is None:
         return msgspec.json.encode(fields)
-    return HiddenBytes(msgspec.json.encode({**fields, "auth": auth}))
+    # Not msgspec, which takes no kind of text but plain str.
+    return HiddenBytes(json.dumps({**fields, "auth": auth}).encode())

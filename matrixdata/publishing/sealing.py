@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from matrixdata.carrier.courier import Courier
     from matrixdata.carrier.keys import Keys
+    from matrixdata.encryption.port import Encrypted
     from matrixdata.replica.outbox import Outbox
     from matrixdata.replica.outbox_item import OutboxItem
     from matrixdata.replica.rooms import Rooms
@@ -94,6 +95,7 @@ class Sealing:
         if audience is None:
             return await self._outbox.begin(item, now)
         engine = await self._keys.engine()
+        first: list[Encrypted] = []
 
         def seal(c: sqlite3.Connection) -> Wire | None:
             prepared = engine.prepare(
@@ -102,17 +104,28 @@ class Sealing:
             if prepared.requests:
                 return None
             encrypted = engine.encrypt(c, item.room_id, item.type, item.content)
+            if encrypted.index == 0:
+                first.append(encrypted)
             reached("seal.3 encrypted")
             return Wire(ENCRYPTED, encrypted.content)
 
         for _ in range(_ROUNDS):
             begun = await self._outbox.begin(item, now, seal=seal, anew=anew)
             if begun is not NotBegun.UNSEALED:
+                await self._tell_new(item.room_id, first)
                 return begun
             reached("seal.1 prepared")
             await self._courier.deliver()
             reached("seal.2 shared")
         raise Unknown("the devices that are to get the key change faster than they can be given it")
+
+    async def _tell_new(self, room_id: str, first: list[Encrypted]) -> None:
+        """A session of ours began, whose key is to be backed up."""
+        from matrixdata.encryption.port import Received, Session  # noqa: PLC0415  dataclasses; kept with the engine
+
+        if first:
+            sessions = frozenset(Session(room_id, each.session_id) for each in first)
+            await self._keys.tell(Received(sessions=sessions))
 
     def changed(self, room_id: str) -> None:
         """Something was changed in that room that says who reads it."""

@@ -22,6 +22,7 @@ class Course:
 
     Attributes:
         wanted: rooms that this client follows.
+        listening: what is for this device is wanted, whatever the rooms.
         asked: rooms that other processes want of us while we lead.
         live: rooms that have been in step since they were asked for.
         poll: the poll under way; cancelling it loses nothing.
@@ -36,6 +37,7 @@ class Course:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self.wanted: set[str] = set()
+        self.listening = False
         self.asked: set[str] = set()
         self.live: set[str] = set()
         self.poll = anyio.CancelScope()

@@ -159,6 +159,12 @@ class SyncLoop:
                 await course.changed.wait()
         return room_id in course.live
 
+    def listen(self) -> None:
+        """Sync from now on, even without a room to follow: something is awaited for this device."""
+        if not self._course.listening:
+            self._course.listening = True
+            self._course.notify()
+
     def forget(self, room_id: str) -> None:
         """Stop following a room, as after leaving it."""
         self._course.wanted.discard(room_id)
@@ -170,7 +176,7 @@ class SyncLoop:
 
     async def run(self) -> None:
         """Sync for as long as it is not cancelled, or until it cannot go on: then `fatal` says why."""
-        while not self._course.wanted:
+        while not (self._course.wanted or self._course.listening):
             await self._course.changed.wait()
         try:
             while True:

@@ -11,7 +11,10 @@ from matrixdata.collection import AsyncInvite, AsyncOutbox, AsyncTable
 from matrixdata.collection.publisher import AsyncPublisher
 from matrixdata.collection.sql import AsyncSqlResult
 from matrixdata.connect import Invite, Outbox, Table
+from matrixdata.connect.keys import Keys, Verification
 from matrixdata.connect.sql import SqlResult
+from matrixdata.identity.keys import AsyncKeys
+from matrixdata.identity.verification import AsyncVerification
 from matrixdata.publishing import AsyncReceipt
 from matrixdata.receiving import AsyncSubscription
 
@@ -26,6 +29,8 @@ FACES = [
     (AsyncSubscription, md.Subscription),
     (AsyncTable, Table),
     (AsyncSqlResult, SqlResult),
+    (AsyncKeys, Keys),
+    (AsyncVerification, Verification),
 ]
 # What one face alone has, with the reason.
 ALONE = {

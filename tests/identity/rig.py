@@ -18,9 +18,10 @@ from matrixdata.errors import Rejected
 from matrixdata.identity.desk import Desk
 from matrixdata.identity.gossip import Gossip
 from matrixdata.identity.keys import AsyncKeys
-from matrixdata.identity.upkeep import Unlock, Upkeep
+from matrixdata.identity.upkeep import Upkeep
 from matrixdata.identity.verifying import Verifications
 from matrixdata.model.session import Session
+from matrixdata.model.unlock import Unlock
 from matrixdata.protocol import requests
 from matrixdata.protocol.requests import Request, path
 from matrixdata.protocol.sync import decode
@@ -121,7 +122,9 @@ class RigDevice:
         self.gossip = Gossip(self.desk)
         self.verifications = Verifications(self.desk, self.gossip)
         self.upkeep = Upkeep(self.desk, self.verifications, self.gossip, unlock, chance=lambda: 0.5)
-        self.keys = AsyncKeys(self.desk, self.verifications, self.upkeep, lambda: None)
+        self.keys = AsyncKeys(
+            self.desk, self.verifications, self.upkeep, listen=lambda: None, check=lambda: None
+        )
         self.since: str | None = None
 
     @property

@@ -15,7 +15,8 @@ from matrixdata.encryption.inbound import InboundKey
 from matrixdata.errors import Conflict, KeyMissing, NotFound, NotVerified, PasswordNeeded, WrongKey
 from matrixdata.identity import own
 from matrixdata.identity.situation import OF_IDENTITY, situation
-from matrixdata.identity.upkeep import Unlock
+from matrixdata.model.hidden import HiddenBytes
+from matrixdata.model.unlock import Unlock
 from tests.identity.rig import RigDevice, device
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ async def test_without_a_person_a_script_is_recovered_by_what_it_was_given(serve
 
 async def test_accounts_of_an_embedded_server_recover_by_themselves(server: TestServer) -> None:
     ada = server.name("ada")
-    unlock = Unlock(own_recovery=lambda: b"k" * 32)
+    unlock = Unlock(own_recovery=lambda: HiddenBytes(b"k" * 32))
     async with device(server, ada, unlock) as one, device(server, ada, unlock) as two:
         await one.upkeep.round()
         made = give_keys(one, 2)

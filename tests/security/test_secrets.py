@@ -224,7 +224,7 @@ x.query().to_pandas()
     "T-E",
     broken=Break(
         "matrixdata/connect/connecting.py",
-        "    del password, token  # a traceback",
+        "    del password, token, recovery_key  # a traceback",
         "    pass  # a traceback",
     ),
 )
