@@ -2,5 +2,6 @@
 
 from matrixdata.carrier.courier import Courier
 from matrixdata.carrier.keys import Keys
+from matrixdata.carrier.past import Past
 
-__all__ = ["Courier", "Keys"]
+__all__ = ["Courier", "Keys", "Past"]

@@ -183,6 +183,7 @@ class AsyncClient:
             parts.backfill.run,
             parts.courier.run,
             self._trust.upkeep.run,
+            parts.past.run,
             parts.services.acceptance.held.run,
         )
 

@@ -122,6 +122,8 @@ class AsyncCollection:
     async def invite(self, user_id: str, *, role: Role = "writer") -> None:
         """Invite a user, as "reader", "writer" or "owner". Inviting a member again only sets the role.
 
+        Of an encrypted collection, the keys of its past are offered to them too: see docs/encryption.md.
+
         Raises:
             Rejected: the server refuses, for instance because you may not invite here.
         """

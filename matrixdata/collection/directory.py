@@ -89,7 +89,7 @@ class AsyncInvite:
     async def accept(self, *, name: str | None = None) -> AsyncCollection:
         """Join; with `name`, also bind that name to the room. The claimed name binds nothing by itself."""
         self._directory.check()
-        return await self._directory.join(self.room_id, name=name)
+        return await self._directory.join(self.room_id, name=name, inviter=self.inviter)
 
     async def reject(self) -> None:
         """Decline the invite."""
@@ -211,13 +211,15 @@ class Directory:
         )
 
     async def join(
-        self, room_id: str, *, name: str | None = None, via: Sequence[str] = ()
+        self, room_id: str, *, name: str | None = None, via: Sequence[str] = (), inviter: str | None = None
     ) -> AsyncCollection:
-        """Join a room (harmless when joined), bind `name` if given, and open it."""
+        """Join a room (harmless when joined), bind `name` if given, and open it; `inviter` may have keys for us."""
         if name is not None:
             other = await meaning(self._services, checked_name(name))
             if other is not None and other != room_id:
                 raise Conflict(f"{name!r} already means {other}; choose another name")
+        if inviter is not None:
+            await self._services.past.accept(room_id, inviter)
         await self._joined(room_id, via)
         if name is not None:
             await bind(self._services, name, room_id)

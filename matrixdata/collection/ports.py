@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from matrixdata.carrier import Keys
+from matrixdata.carrier import Keys, Past
 from matrixdata.errors import Unsupported
 from matrixdata.publishing import Acceptance, Receipts, Sealing, Sender
 from matrixdata.receiving import Feed, Freshness, Intake, Late, Sources, Standings
@@ -50,6 +50,7 @@ class Services:
     late: Late
     unread: Unread
     sealing: Sealing
+    past: Past
 
     @property
     def reads(self) -> bool:

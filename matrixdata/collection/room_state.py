@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from matrixdata.carrier.audience import audience_of
 from matrixdata.collection.roles import Role, read_power_levels
 from matrixdata.collection.tables import Member, StateEvent, member_rows, state_event
 from matrixdata.errors import NotSent, Rejected, Unknown
@@ -73,5 +74,8 @@ async def invite_as(services: Services, room_id: str, user_id: str, role: Role) 
         # The role first: who joins at once must not find the wrong one.
         await services.caller.call(requests.put_state(room_id, "m.room.power_levels", "", levels))
     if membership_of(user_id, state) not in {"join", "invite"}:
+        audience = audience_of(state)
+        if audience.encryption is not None and audience.visibility in {"shared", "world_readable"}:
+            await services.past.offer(room_id, user_id)
         await services.caller.call(requests.invite(room_id, user_id))
         await _learn(services, room_id)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("matrixdata.encryption")
 
 _MOST_OFFERS = 1_000
-_MONTH = 30 * 24 * 3_600_000_000
+_DAY = 24 * 3_600_000_000
+_MONTH = 30 * _DAY
 _LONGEST = 10_000  # bytes of a reference to a file
 _OFFER = "key bundle"
 
@@ -97,49 +98,73 @@ def _is_signed(tx: Transaction, device: Device) -> bool:
 
 
 # -- taking -----------------------------------------------------------------------------------------------
-def receive(tx: Transaction, event: ToDevice) -> Session | None:
+def receive(tx: Transaction, event: ToDevice) -> bool:
     """Note an m.room_key_bundle; nothing is downloaded for it, as anybody can offer anything.
 
     Args:
         tx: the transaction.
-        event: decrypted by Olm, from a device that its owner signed; else it is refused.
+        event: decrypted by Olm; in clear it is refused.
 
     Returns:
-        None: no session is any nearer yet.
+        Whether there is an offer now.
     """
     room_id, file = text_at(event.content, "room_id") or "", object_at(event.content, "file")
     reference = json_text(file)
-    device = device_lists.by_key(tx, event.sender_key) if event.sender_key else None
     fits = are_names(room_id) and text_at(file, "url") and len(reference) <= _LONGEST
-    if device is None or device.user_id != event.sender or not fits or not _is_signed(tx, device):
-        log.info(
-            "room keys offered by %s were refused: incomplete, or not by a device that they signed",
-            event.sender,
-        )
-        return None
+    if event.sender_key is None or not fits:
+        log.info("room keys offered by %s were refused: not encrypted, or incomplete", event.sender)
+        return False
     c, now = tx.connection, tx.me.clock()
+    sealed = tx.seal(reference, _OFFER)
     c.execute("DELETE FROM key_bundle WHERE abs(? - at) > ?", (now, _MONTH))
     c.execute(
-        "REPLACE INTO key_bundle VALUES (?, ?, ?, ?)",
-        (room_id, event.sender, tx.seal(reference, _OFFER), now),
+        "REPLACE INTO key_bundle (room_id, sender, sender_key, sealed, at) VALUES (?, ?, ?, ?, ?)",
+        (room_id, event.sender, event.sender_key, sealed, now),
     )
     c.execute(
         "DELETE FROM key_bundle WHERE (room_id, sender) IN "
         "(SELECT room_id, sender FROM key_bundle ORDER BY at DESC LIMIT -1 OFFSET ?)",
         (_MOST_OFFERS,),
     )
-    return None
+    return True
+
+
+def accept(tx: Transaction, room_id: str, inviter: str) -> None:
+    """We are about to join a room by this user's invite: what they offer for it within a day is to be opened."""
+    tx.connection.execute("REPLACE INTO key_invite VALUES (?, ?, ?)", (room_id, inviter, tx.me.clock()))
+    device_lists.track(tx, [inviter])  # to know whether the device that offers is theirs
+
+
+def due(tx: Transaction) -> list[tuple[str, str]]:
+    """Rooms that we joined lately whose inviter offered keys, with who that is: `offered` says where the file is.
+
+    To be asked after `accept`, when an offer came, when devices became known, and after a restart.
+    """
+    rows = tx.connection.execute(
+        "SELECT room_id, inviter FROM key_invite JOIN key_bundle USING (room_id) "
+        "WHERE sender = inviter AND abs(? - key_invite.at) <= ? ORDER BY room_id",
+        (tx.me.clock(), _DAY),
+    ).fetchall()
+    return [(room_id, inviter) for room_id, inviter in rows if offered(tx, room_id, inviter) is not None]
+
+
+def has_receivers(tx: Transaction, user_id: str) -> bool:
+    """Whether any device of that user could be told of a bundle, as far as is known."""
+    return bool(_trusted(tx, user_id))
 
 
 def offered(tx: Transaction, room_id: str, inviter: str) -> JSONObject | None:
     """The file with the room's keys that whoever invited us offered: an EncryptedFile. None: nothing to download.
 
-    To be asked once we joined by that invite, and again after a restart until `take` or `given_up`.
+    An offer counts only if it came from a device that its owner signed, as far as is known now.
     """
     row = tx.connection.execute(
-        "SELECT sealed FROM key_bundle WHERE room_id = ? AND sender = ?", (room_id, inviter)
+        "SELECT sealed, sender_key FROM key_bundle WHERE room_id = ? AND sender = ?", (room_id, inviter)
     ).fetchone()
-    return parsed_object(tx.unseal(row[0], _OFFER)) if row else None
+    device = device_lists.by_key(tx, row[1]) if row else None
+    if device is None or device.user_id != inviter or not _is_signed(tx, device):
+        return None
+    return parsed_object(tx.unseal(row[0], _OFFER))
 
 
 def take(tx: Transaction, room_id: str, inviter: str, bundle: Mapping[str, JSON]) -> frozenset[Session]:

@@ -112,7 +112,8 @@ class Received:
     Attributes:
         sessions: those for which there is now a key, a better key, or a word on why there is none.
         users: whose devices or identity may have changed, so that what was untrusted may no longer be, or was not.
-        waiting: to-device events for others than the engine are now in the inbox.
+        waiting: to-device events for others than the engine are now in the inbox, or somebody offers the keys of a
+            room's past.
         problem: a sentence for the user on what only they can mend, such as a store that runs on two machines.
     """
 

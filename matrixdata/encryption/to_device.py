@@ -148,7 +148,7 @@ def _take_encrypted(tx: Transaction, decrypted: Decrypted, news: _News) -> None:
         case "m.forwarded_room_key":
             news.session(key_requests.receive_forwarded(tx, event))
         case "m.room_key_bundle" | "io.element.msc4268.room_key_bundle":
-            news.session(history.receive(tx, event))
+            news.waiting |= history.receive(tx, event)
         case "m.room_key.withheld":
             news.session(withheld.receive(tx, event))
         case "m.dummy":

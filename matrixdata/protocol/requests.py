@@ -40,6 +40,7 @@ class Request:
         timeout: seconds without a byte from the server after which the answer is given up.
         secret: this body, or the answer's, holds a password or token: never logged, and bytes that hide it.
         kind: servers limit the rate of sending apart from that of all else.
+        file: the body, or the answer's, is a file of the media repository and no JSON.
     """
 
     method: str
@@ -50,6 +51,7 @@ class Request:
     timeout: float = 30.0
     secret: bool = False
     kind: Kind = "other"
+    file: bool = False
 
 
 def segment(text: str) -> str:

@@ -110,7 +110,7 @@ class HttpTransport:
         """Send one request once; see `Transport.send` for what is raised."""
         headers = httpx.Headers(self._authorization if request.authenticated else {})
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/octet-stream" if request.file else "application/json"
         answer = None
         try:
             with anyio.move_on_after(request.timeout + MAX_SECONDS):
@@ -130,7 +130,8 @@ class HttpTransport:
         log.debug("%s %s -> %d, %d bytes", request.method, request.path, status, len(body))
         if 200 <= status < 300:
             # An empty, HTML or cut-off 200, as proxies give, must never count as success.
-            if not _is_json(body):
+            is_file = request.file and request.method == "GET"
+            if not is_file and not _is_json(body):
                 raise Unknown(f"{self._base_url} answered {status} with something that is not JSON")
             return body
         raise classify(status, body, retry_after, request=request)

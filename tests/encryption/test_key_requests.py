@@ -227,6 +227,8 @@ def past(exchange: Exchange, alice: Peer, bob: Peer, peer: Callable[[str, str], 
 
 def offer(past: Past, inviter: Peer) -> dict[str, Any]:
     """The inviter offers their bundle to Carol; what is in its file."""
+    past.carol.do(history.accept, ROOM, ALICE)
+    assert past.carol.do(history.due) == []
     while requests := inviter.do(history.unready, CAROL):
         for it in requests:
             inviter.deliver(it)
@@ -242,6 +244,7 @@ def offer(past: Past, inviter: Peer) -> dict[str, Any]:
 def test_who_is_invited_reads_what_was_shared_on_the_inviters_word(past: Past) -> None:
     bundle = offer(past, past.alice)
     assert past.room.seen(past.carol) == ["no_key"] * 3
+    assert past.carol.do(history.due) == [(ROOM, ALICE)]
     assert past.carol.do(history.offered, ROOM, ALICE) == FILE
     sessions = past.carol.do(history.take, ROOM, ALICE, bundle)
     first, second, third = past.room.read(past.carol)
@@ -261,6 +264,7 @@ def test_who_is_invited_reads_what_was_shared_on_the_inviters_word(past: Past) -
 def test_only_who_invited_us_is_listened_to(past: Past) -> None:
     bundle = offer(past, past.bob)
 
+    assert past.carol.do(history.due) == []
     assert past.carol.do(history.offered, ROOM, ALICE) is None
     assert past.carol.do(history.take, ROOM, ALICE, bundle) == frozenset()
     assert past.room.seen(past.carol) == ["no_key"] * 3
@@ -299,10 +303,15 @@ def test_an_offer_of_an_unsigned_device_is_refused(past: Past, peer: Callable[[s
     spy = peer(ALICE, "SPY")
     spy.know(CAROL)
     past.carol.settle()
+    past.carol.do(history.accept, ROOM, ALICE)
     spy.send(past.carol, "m.room_key_bundle", {"room_id": ROOM, "file": FILE})
     past.carol.settle()
-
     assert past.carol.do(history.offered, ROOM, ALICE) is None
+    assert past.carol.do(history.due) == []
+
+    past.owners[ALICE].sign(spy)
+    past.carol.settle()
+    assert past.carol.do(history.due) == [(ROOM, ALICE)]
 
 
 def test_the_file_of_an_offer_is_sealed_in_the_store(past: Past) -> None:

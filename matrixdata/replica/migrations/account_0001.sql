@@ -328,9 +328,17 @@ CREATE TABLE key_asked (
 CREATE TABLE key_bundle (
     room_id     TEXT NOT NULL,
     sender      TEXT NOT NULL,
+    sender_key  TEXT NOT NULL,               -- Curve25519 key of the device that offered it
     sealed      BLOB NOT NULL,               -- where the encrypted file is, and its key
     at          INTEGER NOT NULL,
     PRIMARY KEY (room_id, sender)
+) STRICT, WITHOUT ROWID;
+
+-- Who invited us to rooms that we joined: only their bundles are opened.
+CREATE TABLE key_invite (
+    room_id     TEXT PRIMARY KEY,
+    inviter     TEXT NOT NULL,
+    at          INTEGER NOT NULL             -- microseconds since 1970 UTC
 ) STRICT, WITHOUT ROWID;
 
 -- Counts changes in who is there and trusted: while it stands still, nobody is weighed anew for each message.
