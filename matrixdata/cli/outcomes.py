@@ -121,6 +121,7 @@ class Outcomes:
         # After one record ran out of time the others are not each given as long, until one gets through.
         patience = 0.0 if self._stalled else self._timeout
         try:
+            receipt.wait("queued", timeout=None)  # one that is held yet is stored within the linger
             state = receipt.wait(self._wait, timeout=patience)
         except Rejected:
             return "stuck"

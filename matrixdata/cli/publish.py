@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         'matrixdata publish greenhouse \'{"device": "d1", "temp": 21.5}\'',
         "matrixdata publish greenhouse readings.jsonl",
         "sensor-program | matrixdata publish greenhouse -",
+        "sensor-program | matrixdata publish greenhouse - --linger 5",
         "matrixdata publish greenhouse archive.jsonl --job archive",
     )
 )
@@ -51,6 +52,13 @@ if TYPE_CHECKING:
 @click.option("--uid", help="Your own id for one record, so that publishing it twice counts once.")
 @click.option("--job", help="A name for this import: run again after a crash, it goes on where it stopped.")
 @click.option(
+    "--linger",
+    type=click.FloatRange(min=0, max=3600),
+    default=0,
+    show_default=True,
+    help="Seconds that a record waits for others, to leave in one event with them; until then a crash loses it.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["continue", "stop"]),
     default="continue",
@@ -66,12 +74,13 @@ def publish(
     timeout: float,
     uid: str | None,
     job: str | None,
+    linger: float,
     on_error: Literal["continue", "stop"],
 ) -> None:
     """Publish records to the collection NAME.
 
     Give a JSON object, a file (.json, .jsonl, .ndjson), or - for JSON Lines from standard input, each of
-    which is published as it comes.
+    which is published as it comes, or with others within --linger seconds.
 
     A record that is refused is reported with its line and the place in it; the others are published, and
     the exit code is 1. Accepted records are safe on this machine and are sent later if need be, so publishing
@@ -97,7 +106,9 @@ def publish(
                 )
             good = _import(collection, found, unit, job=job, wait=wait, timeout=timeout)
         else:
-            good = _publish_all(collection, found, unit, wait=wait, timeout=timeout, stop=on_error == "stop")
+            good = _publish_all(
+                collection, found, unit, wait=wait, timeout=timeout, stop=on_error == "stop", linger=linger
+            )
         if not good:
             _context().exit(FAILED)
 
@@ -177,6 +188,7 @@ def _publish_all(
     wait: Milestone,
     timeout: float,
     stop: bool,
+    linger: float,
 ) -> bool:
     """Publish what is found; True if nothing of it was refused."""
     # Late: one record on the command line needs no threads.
@@ -185,12 +197,18 @@ def _publish_all(
     outcomes = Outcomes(wait=wait, timeout=timeout, as_json=current().as_json)
     # While it subscribes, a client follows the room; otherwise nothing would ever come back.
     following = collection.subscribe() if wait == "synced" else nullcontext()
-    with following, outcomes:
+    publisher = collection.publisher(linger=linger, size=500, timeout=0) if linger else nullcontext()
+    with following, outcomes, publisher as stream:
         for number, record in found:
             try:
                 if isinstance(record, RecordInvalid):
                     raise record
-                outcomes.add(number, collection.publish(record, wait="queued"))  # type: ignore[arg-type]  # it checks
+                receipt = (
+                    stream.publish(record)  # type: ignore[arg-type]  # it checks
+                    if stream is not None
+                    else collection.publish(record, wait="queued")  # type: ignore[arg-type]  # it checks
+                )
+                outcomes.add(number, receipt)
             except (RecordInvalid, TooLarge) as error:
                 outcomes.refuse(f"{unit} {number}", error)
                 if stop:

@@ -221,6 +221,17 @@ def test_the_reader_of_a_pipe_may_leave(shell, name: str) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_a_stream_with_a_linger_leaves_in_few_events(run: Run, name: str) -> None:
+    given = lines(*[reading(hour, float(hour)) for hour in range(20)]) + "{}\n"
+    done = run("publish", name, "-", "--linger", "60", given=given)
+    assert done.code == 1
+    assert "line 21" in done.err
+    assert "20 accepted, 20 sent, 1 refused here" in done.err
+    found = run("query", name, "--meta").rows
+    assert len(found) == 20
+    assert len({row["event_id"] for row in found}) == 1
+
+
 def test_publishing_goes_on_though_nobody_reads_the_outcome(shell, run: Run, name: str) -> None:
     given = "; ".join(f"echo '{json.dumps(reading(hour, hour))}'" for hour in range(20))
 

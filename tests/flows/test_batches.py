@@ -8,11 +8,13 @@ import os
 import pytest
 
 import matrixdata as md
+from tests.e2ee.rooms import sealed, sealed_pair
 from tests.faults.harness import child
 from tests.servers import BATCH, RECORD, SCHEMA, wait_until
 from tests.strategies import exact
 
 pytestmark = pytest.mark.server
+__all__ = ["sealed_pair"]
 
 
 def reading(number):
@@ -204,3 +206,17 @@ def test_a_job_in_batches_goes_on_after_a_kill(server, name):
         again = client.collection("readings").publish_many(rows, job="import", timeout=30)
         assert (again.skipped, again.accepted) == (20_000, 0)
     assert numbers(server.raw(name).records(room_id)) == [*range(20_000)]
+
+
+def test_in_an_encrypted_collection_a_batch_is_as_large_as_the_ciphertext_may_be(sealed_pair):
+    rows = [{"device": os.urandom(30).hex(), "temp": n / 2, "n": n} for n in range(2500)]
+
+    report = sealed_pair.mine.publish_many(rows, timeout=30)
+
+    assert report.sent == 2500
+    assert sealed_pair.theirs.query().values() == rows
+    raw = sealed_pair.raw(sealed_pair.writer)
+    assert raw.records(sealed_pair.room_id) == []
+    sizes = [len(str(event["content"])) for event in sealed(raw, sealed_pair.room_id)]
+    assert 2 <= len(sizes) <= 5
+    assert max(sizes) > 50_000
