@@ -19,7 +19,7 @@ from matrixdata.encryption import (
 from matrixdata.encryption.reading import text_at
 from matrixdata.encryption.stored_secrets import BACKUP, NAMES
 from matrixdata.encryption.unpadded import decoded, encoded
-from matrixdata.identity import inbox
+from matrixdata.identity import backups, inbox
 from matrixdata.identity.situation import public_keys, situation
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Gossip:
         """Deal with what arrived; whether a private key came."""
         if not await self._desk.read(inbox.is_waiting):
             return False
+        if any(it.name == BACKUP for it in self._asked.values()):
+            await backups.adopt(self._desk)  # the key is compared with the backup that it is for
         claims, came = await self._desk.write(self._attend)
         if claims:
             await self._desk.courier.deliver()

@@ -73,6 +73,8 @@ class NioPeer:
             self.client.room_create(preset=preset, invite=invite, initial_state=[algorithm] * encrypted)
         )
         wait_until(lambda: made.room_id in self.client.rooms)
+        # Before it has seen that, it would send in clear.
+        wait_until(lambda: self.client.rooms[made.room_id].encrypted == encrypted)
         return str(made.room_id)
 
     def join(self, room_id: str) -> None:
