@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["federating", "federation", "pair", "server", "server_address"]  # shared by all tests that ask
+
+# No test asks the keyring of whoever runs it; children inherit that.
+os.environ["MATRIXDATA_KEYRING"] = "off"
 
 # The same code gets the same verdict, everywhere; `--hypothesis-profile=deep` hunts for new examples.
 # A shell starts what it runs in the background with Ctrl-C ignored, and children would inherit that.

@@ -88,6 +88,22 @@ def recover(*, key_file: Path | None) -> None:
     write(f"{'this device is yours for everybody now' if found.signed else 'not signed'}; {restored}")
 
 
+@keys.command(epilog=examples("matrixdata keys reset"))
+@click.option("--password-file", type=click.Path(path_type=Path), help="A file of yours alone (mode 0600).")
+@account_options
+def reset(*, password_file: Path | None) -> None:
+    """Make a new identity, where neither a device nor a recovery key has the old one any more.
+
+    Everybody sees that yours changed. The password is asked for, unless MATRIXDATA_PASSWORD or --password-file has it.
+    """
+    password = entered(
+        "the password", variable="MATRIXDATA_PASSWORD", file=password_file, option="--password-file"
+    )
+    with connect() as client:
+        client.keys.reset_identity(password)
+        _done(client.user_id, "reset")
+
+
 @keys.command(epilog=examples("matrixdata keys backup"))
 @account_options
 def backup() -> None:

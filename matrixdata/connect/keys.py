@@ -87,6 +87,11 @@ class Keys:
         recovery_key = HiddenText(recovery_key)  # a traceback that shows variables must not show it
         return self._portal.call(self._keys.recover, recovery_key, progress=progress)
 
+    def reset_identity(self, password: str) -> None:
+        """Make a new identity, where the old one's private keys are lost; see AsyncKeys.reset_identity."""
+        password = HiddenText(password)
+        self._portal.call(self._keys.reset_identity, password)
+
     def backup(self) -> int:
         """Back up now what is not in the backup yet; how many room keys those were. See AsyncKeys.backup."""
         return self._portal.call(self._keys.backup)

@@ -93,6 +93,24 @@ class AsyncKeys:
         self._upkeep.wake()
         return recovered
 
+    async def reset_identity(self, password: str) -> None:
+        """Make a new identity, where no device and no recovery key has the old one's private keys any more.
+
+        Everybody sees that yours changed and has to acknowledge or verify it. Your other devices are unsigned after it,
+        and the old backup stays closed; then `set_up_recovery(replace=True)`.
+
+        Args:
+            password: of the account.
+
+        Raises:
+            PasswordNeeded: it is wrong; the old identity stays.
+        """
+        self._check()
+        password = HiddenText(password)
+        async with self._upkeep.turn:
+            await own.reset(self._desk, password=password)
+        await self._desk.keys.tell(Received(users=frozenset({self._desk.user_id})))
+
     async def backup(self) -> int:
         """Back up now what is not in the backup yet, which the background does anyway; how many room keys those were.
 

@@ -14,7 +14,7 @@ from matrixdata.encryption import (
     stored_secrets,
 )
 from matrixdata.encryption.stored_secrets import MASTER, SELF_SIGNING
-from matrixdata.errors import NotVerified, PasswordNeeded
+from matrixdata.errors import NotVerified, PasswordNeeded, Rejected
 from matrixdata.identity.situation import OF_IDENTITY, situation
 from matrixdata.protocol import identity_requests
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matrixdata.encryption.transaction import Transaction
     from matrixdata.identity.desk import Desk
     from matrixdata.identity.situation import Situation
+    from matrixdata.model.hidden import HiddenBytes
     from matrixdata.model.json import JSONObject
     from matrixdata.protocol.requests import Request
 
@@ -111,6 +112,36 @@ async def _create(desk: Desk, password: str | None) -> Situation:
         log.warning("the server did not keep the identity that was made for %s", desk.user_id)
         return now
     log.info("made the cross-signing identity of %s", desk.user_id)
+    return await sign_this_device(desk)
+
+
+async def reset(desk: Desk, *, password: str) -> Situation:
+    """Make a new identity in place of one whose private keys are lost. Everybody sees that it changed.
+
+    Raises:
+        PasswordNeeded: the password is wrong; the old identity stays.
+    """
+
+    def made(tx: Transaction) -> tuple[dict[str, HiddenBytes], JSONObject]:
+        old = {name: stored_secrets.get(tx, name) for name in OF_IDENTITY}
+        cross_signing.create(tx)
+        return {name: key for name, key in old.items() if key is not None}, cross_signing.upload(tx)
+
+    def undone(tx: Transaction) -> None:
+        stored_secrets.forget(tx, *OF_IDENTITY)
+        for name, key in old.items():
+            stored_secrets.put(tx, name, key)
+
+    await refresh(desk)
+    old, body = await desk.write(made)
+    try:
+        await with_password(
+            desk, lambda auth: identity_requests.upload_identity(body, auth), password=password
+        )
+    except Rejected:
+        await desk.write(undone)
+        raise
+    await refresh(desk)
     return await sign_this_device(desk)
 
 

@@ -144,7 +144,14 @@ class Upkeep:
             except (NotFound, WrongKey, Tampered) as error:
                 log.info("this account's recovery is not the embedded server's own: %s", error)
         self._tried_recovery = True
-        return await self._desk.read(situation)
+        now = await self._desk.read(situation)
+        if not now.signed:
+            log.warning(
+                "this device is not signed by the identity of %s, so that others give it no keys; "
+                "client.keys.recover(recovery_key) or client.keys.verify() mends that",
+                self._desk.user_id,
+            )
+        return now
 
     async def _keep_recoverable(self, now: Situation) -> None:
         """Accounts of an embedded homeserver can always be recovered: their further devices need nobody."""

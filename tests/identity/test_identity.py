@@ -235,6 +235,32 @@ async def test_room_keys_go_to_a_file_and_back(
         assert sessions_of(two) == made
 
 
+async def test_who_lost_all_keys_makes_a_new_identity_with_the_password_and_others_see_it(
+    server: TestServer,
+) -> None:
+    ada = server.name("ada")
+    async with device(server, ada) as lost, device(server, server.name("bob")) as bob:
+        before = await own.ensure(lost.desk)
+        await bob.keys.devices(lost.user_id)
+        async with device(server, ada) as new:
+            assert not (await own.ensure(new.desk)).signed
+            with pytest.raises(PasswordNeeded):
+                await new.keys.reset_identity("wrong")
+            assert (await new.keys.status()).identity == "unsigned"
+            await new.keys.reset_identity(homeserver.register(server.address, ada))
+            now = new.tx()
+            assert situation(now).settled
+            assert situation(now).held == OF_IDENTITY
+            assert situation(now).master != before.master
+            await bob.keys.devices(lost.user_id)
+            seen = identities.identity(bob.tx(), lost.user_id)
+            assert seen is not None
+            assert seen.changed
+            await bob.keys.acknowledge(lost.user_id)
+            standings = {it.device_id: it.standing for it in await bob.keys.devices(lost.user_id)}
+            assert standings == {lost.device_id: "unsigned", new.device_id: "cross-signed"}
+
+
 # -- fleets ------------------------------------------------------------------------------------------------
 async def test_a_fleets_device_is_signed_by_who_has_the_keys_and_revoked_by_name(server: TestServer) -> None:
     ada, bob = server.name("ada"), server.name("bob")
