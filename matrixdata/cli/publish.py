@@ -125,11 +125,11 @@ def _opened(client: md.Client, name: str) -> md.Collection:
         if name[:1] in {"!", "#"} or not is_local(client.profile) or client.collections():
             raise
     say(
-        f"made the collection {name!r}, your first, without a schema and not encrypted; "
+        f"made the collection {name!r}, your first, encrypted and without a schema; "
         "`matrixdata create` makes others as you want them",
         label="note",
     )
-    return client.create_collection(name, encrypted=False)
+    return client.create_collection(name)
 
 
 def _publish_one(name: str, text: str, *, wait: Milestone, timeout: float, uid: str | None) -> None:

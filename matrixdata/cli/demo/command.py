@@ -82,7 +82,7 @@ def _prepare(readings: Readings) -> tuple[int, str]:
         )
         with advised(f"The demo names its collection {readings.name!r} after its data.", Conflict):
             collection = client.create_collection(
-                readings.name, schema=readings.schema, time=_time(readings), encrypted=False, exist_ok=True
+                readings.name, schema=readings.schema, time=_time(readings), exist_ok=True
             )
         collection.invite(f"@{SENDER}:{client.user_id.partition(':')[2]}")
         have = collection.query().count()
