@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from matrixdata.errors import ClientClosed as ClientClosed
     from matrixdata.errors import Conflict as Conflict
     from matrixdata.errors import CursorLocked as CursorLocked
+    from matrixdata.errors import DeviceUntrusted as DeviceUntrusted
     from matrixdata.errors import FellBehind as FellBehind
     from matrixdata.errors import ForkedClient as ForkedClient
     from matrixdata.errors import Incomplete as Incomplete
     from matrixdata.errors import IncompleteWarning as IncompleteWarning
+    from matrixdata.errors import KeyMissing as KeyMissing
     from matrixdata.errors import LoggedOut as LoggedOut
     from matrixdata.errors import MatrixDataError as MatrixDataError
     from matrixdata.errors import MissingExtra as MissingExtra
@@ -99,8 +101,8 @@ _HOMES = {
     ),
     "connect.local": ("LocalServer",),
     "errors": (
-        "ClientClosed", "Conflict", "CursorLocked", "FellBehind", "ForkedClient", "Incomplete",
-        "IncompleteWarning", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
+        "ClientClosed", "Conflict", "CursorLocked", "DeviceUntrusted", "FellBehind", "ForkedClient", "Incomplete",
+        "IncompleteWarning", "KeyMissing", "LoggedOut", "MatrixDataError", "MissingExtra", "NotFound", "NotSent",
         "NotVerified", "PaginationLoop", "PasswordNeeded", "RateLimited", "RecordInvalid", "Rejected", "RoomLeft",
         "RoomReplaced", "SchemaError", "ServerRolledBack", "SqlError", "StoreCorrupt", "StoreFull", "StoreLocked",
         "Tampered", "TooLarge", "Unknown", "Unsupported", "UpgradePending", "WrongKey",

@@ -27,7 +27,7 @@ def test_no_row_is_missing_and_each_has_a_test() -> None:
 
     assert covered >= {f"B{number}" for number in range(1, 25)}
     assert covered >= {
-        "T-A15",
+        *(f"T-A{number}" for number in range(1, 17)),
         *(f"T-B{number}" for number in (1, 2, 3, 5, 6, 7, 8, 9)),
         "T-C",
         "T-D",
