@@ -140,6 +140,8 @@ def learn(
         else:
             log.warning("ignored the %s key of %s: their master key did not sign it", usage, user_id)
     before = identity(tx, user_id)
+    if before is not None and before.keys == kept:  # which all the rest follows from
+        return False
     tx.connection.execute(
         "INSERT INTO identity (user_id, master, self_signing, user_signing, keys, pinned) VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (user_id) DO UPDATE SET master = excluded.master, self_signing = excluded.self_signing, "
