@@ -79,7 +79,9 @@ class AsyncPublisher:
         if not self._open:
             raise ClientClosed("this publisher is closed; use it inside its with block")
         rules = await self._services.intake.rules(self._room_id)
-        item = self._services.acceptance.prepare(record, room_id=self._room_id, rules=rules)
+        item = self._services.acceptance.prepare(
+            record, room_id=self._room_id, rules=rules, alone=not self._batch
+        )
         if len(self._held) >= self._size:
             await self._held.flush()
         linger = self._linger if len(self._held) + 1 < self._size else 0

@@ -82,8 +82,10 @@ class Acceptance:
         self._name, self._numbers = packing.new_id(), count()
         self.held = Held(self.accept, receipts)
 
-    def prepare(self, value: object, *, room_id: str, rules: Rules, uid: str | None = None) -> OutboxItem:
-        """The outbox row of one record, not stored yet.
+    def prepare(
+        self, value: object, *, room_id: str, rules: Rules, uid: str | None = None, alone: bool = False
+    ) -> OutboxItem:
+        """The outbox row of one record, not stored yet; `alone`: it is never packed with others.
 
         Raises:
             RecordInvalid: the value is no JSON record, or breaks the collection's schema; every reason at once.
@@ -101,6 +103,7 @@ class Acceptance:
             room_id=room_id,
             uid=uid,
             txn_id=self._new_id(),
+            alone=alone,
             type=RECORD,
             # Sorted, so that the same record is the same bytes however its keys were ordered.
             content=msgspec.json.encode(content, order="sorted"),

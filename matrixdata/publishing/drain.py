@@ -41,6 +41,8 @@ _SUSPECT = 5
 _CONDEMNED = 12
 # Seconds between two looks whether somebody has decided; deciding here ends the wait at once.
 _DECIDING = 5.0
+# So many records that wait are not sent one by one: the server, or the way there, does not keep up with them.
+_CROWD = 100
 # Of an event id, in characters (client-server API, "Common Identifier Format", counts bytes).
 _LONGEST_ID = 255
 _BACKOFF = Backoff()
@@ -145,7 +147,8 @@ class Drain:
         """Send until nothing is queued, or it is not for us to send any more."""
         failures = 0
         while self._may_send():
-            if (limit := self._means.caller.limits["send"]).remaining:
+            limit = self._means.caller.limits["send"]
+            if limit.remaining or await self._means.outbox.is_crowded(self._room_id, _CROWD):
                 await limit.wait()
                 # Requests are what the server counts: what has been queued up meanwhile leaves in one.
                 await self._means.pack(self._room_id)

@@ -109,7 +109,9 @@ class Filling:
         """The first row by itself; `otherwise` is a batch of it, for one that only fits compressed."""
         value, uid = msgspec.json.decode(self._texts[0]), self._uids[0] if self._uids else None
         try:
-            item = self._acceptance.prepare(value, room_id=self._room_id, rules=self._rules, uid=uid)
+            item = self._acceptance.prepare(
+                value, room_id=self._room_id, rules=self._rules, uid=uid, alone=self._few > MAX_RECORDS
+            )
         except TooLarge as error:
             if otherwise is None:
                 self._refuse(self._numbers[0], error)

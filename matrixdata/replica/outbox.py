@@ -99,6 +99,14 @@ class Outbox:
         )
         return await self._first(which, (item.room_id, item.place))
 
+    async def is_crowded(self, room_id: str, most: int) -> bool:
+        """Whether more than so many records wait in a room that surely never left and may be packed."""
+        query = (
+            "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE state = 'queued' AND room_id = ? AND batch IS NULL"
+            " AND attempts = 0 AND records = 1 AND alone = 0 LIMIT ?)"
+        )
+        return await self._db.read(lambda c: c.execute(query, (room_id, most + 1)).fetchone()[0] > most)
+
     async def pack(self, room_id: str, packing: Packing) -> int:
         """Make one batch of the records at the head of a room's queue, as far as they surely never left; how many."""
 

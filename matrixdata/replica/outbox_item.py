@@ -26,6 +26,7 @@ class OutboxItem:
         records: how many it holds.
         made: it is a batch made of records that are items themselves, and of which others may hold receipts.
         batch: the id of the batch in which this record travels; None: it travels by itself.
+        alone: it is to be an event of its own, as was asked for.
         turn: of a made batch the place in the order of sending; None: its own id.
     """
 
@@ -50,6 +51,7 @@ class OutboxItem:
     made: bool = False
     batch: int | None = None
     turn: int | None = None
+    alone: bool = False
 
     @property
     def size(self) -> int:

@@ -22,7 +22,7 @@ ROLLED_BACK = "rolled_back"
 
 COLUMNS = (
     "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, "
-    "attempts, first_attempt, last_attempt, next_attempt, after_event, records, made, batch, turn"
+    "attempts, first_attempt, last_attempt, next_attempt, after_event, records, made, batch, turn, alone"
 )
 
 
@@ -30,7 +30,7 @@ def item_of(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
     """From the values of COLUMNS."""
     names = COLUMNS.split(", ")
     item = OutboxItem(**dict(zip(names, row, strict=True)))
-    return replace(item, made=True) if item.made else item
+    return replace(item, made=bool(item.made), alone=bool(item.alone)) if item.made or item.alone else item
 
 
 def checksum(item: OutboxItem) -> int:
@@ -65,11 +65,11 @@ def add(c: sqlite3.Connection, item: OutboxItem) -> int:
     """Add it; the id it has now."""
     key = c.execute(
         "INSERT INTO outbox (room_id, uid, txn_id, type, content, value, time, accepted_at, checksum, records, made,"
-        " turn) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " turn, alone) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(item.room_id, item.uid, item.txn_id, item.type),
             *(item.content, item.value, item.time, item.accepted_at, checksum(item)),
-            *(item.records, item.made, item.turn),
+            *(item.records, item.made, item.turn, item.alone),
         ),
     ).lastrowid
     return key or 0

@@ -106,7 +106,7 @@ def _packable(items: Iterable[OutboxItem]) -> Iterator[tuple[OutboxItem, str | N
     size = 0
     for item in items:
         size += len(item.value)
-        alone = item.type != RECORD or item.batch is not None or item.state != "queued"
+        alone = item.alone or item.type != RECORD or item.batch is not None or item.state != "queued"
         if alone or item.attempts or size > MAX_TEXT_BYTES:
             return
         try:

@@ -117,6 +117,19 @@ def test_what_may_have_left_is_never_packed(network, readings, raw):
     assert uids(raw.records(readings.room_id)) == [f"u{n}" for n in range(12)]
 
 
+def test_a_long_queue_leaves_in_few_events_and_what_is_to_stay_alone_does(network, client, readings, raw):
+    network.down()
+    readings.publish_many([reading(n) for n in range(20)], batch=False, wait="queued")
+    for n in range(20, 150):
+        readings.publish(reading(n), uid=f"u{n}", wait="queued")
+    network.up()
+    wait_until(lambda: client.status().queued == 0)
+    records = raw.records(readings.room_id)
+    assert [record["content"]["value"]["n"] for record in records] == [*range(150)]
+    assert len(raw.events(readings.room_id)) >= 20
+    assert len(raw.events(readings.room_id, BATCH)) in {1, 2}
+
+
 def test_one_of_them_can_be_cancelled_while_they_wait(network, client, readings, raw):
     network.fault = lambda seen: limited(300) if seen.is_send else None
     receipts = [readings.publish(reading(n), uid=f"u{n}", wait="queued") for n in range(10)]

@@ -51,6 +51,7 @@ CREATE TABLE outbox (
     after_event  TEXT,                                -- our last event in the room before the first attempt
     checksum     INTEGER NOT NULL,                    -- CRC-32 of what is sent; what decayed on the disk is not
     records      INTEGER NOT NULL DEFAULT 1,          -- how many it holds
+    alone        INTEGER NOT NULL DEFAULT 0,          -- 1: it is to be an event of its own, as was asked for
     made         INTEGER NOT NULL DEFAULT 0,          -- 1: a batch of records that are rows here, each with its id in `batch`
     batch        INTEGER,                             -- the batch in which this record travels; NULL: by itself
     turn         INTEGER,                             -- of a made batch the first of their ids: it is sent in that place
@@ -77,7 +78,7 @@ SELECT o.id, o.room_id, o.uid, o.txn_id, o.type, o.content, o.value, o.time, o.a
        iif(b.id IS NULL, o.last_attempt, b.last_attempt) AS last_attempt,
        iif(b.id IS NULL, o.next_attempt, b.next_attempt) AS next_attempt,
        iif(b.id IS NULL, o.after_event, b.after_event) AS after_event,
-       o.records, o.made, o.batch, o.turn
+       o.records, o.made, o.batch, o.turn, o.alone
 FROM outbox o LEFT JOIN outbox b ON b.id = o.batch;
 
 -- What is sent in place of an item's content in an encrypted room: the same bytes as long as they may have arrived.
