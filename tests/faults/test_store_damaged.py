@@ -133,9 +133,8 @@ def test_a_damaged_replica_is_kept_aside_and_rebuilt_from_the_server(desk, harm)
 def rebuilt(desk):
     """The collection after three of six records were handled under a cursor, forty more came, and damage."""
     notes = desk.client.create_collection("notes", encrypted=False)
-    publish(notes, range(3), wait="synced", timeout=30)
+    notes.publish_many([reading(n) for n in range(6)])  # which share an event
     with notes.subscribe(start="all", cursor="job") as subscription:
-        publish(notes, range(3, 6), wait="synced", timeout=30)
         got = [subscription.get(timeout=10) for _ in range(3)]
     desk.client.close()
     raw = desk.server.raw(desk.name)
