@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vodozemac import Curve25519PublicKey, Sas
 
-from matrixdata.encryption.sas import METHOD, Authentication, Party, ShortString, commitment, short_string
+from matrixdata.encryption.sas import (
+    METHOD,
+    Authentication,
+    Party,
+    ShortString,
+    commitment,
+    is_committed,
+    short_string,
+)
 from matrixdata.encryption.verification_messages import (
     PREFIX,
     REASONS,
@@ -201,9 +209,8 @@ class Verification:
         key, ours = content.get("key"), self._sas.public_key.to_base64()
         try:
             theirs = Curve25519PublicKey.from_base64(key if isinstance(key, str) else "")
-            if self._starter and commitment(str(key), self._start) != str(
-                self._accepted.get("commitment")
-            ).rstrip("="):
+            bound = self._accepted.get("commitment")
+            if self._starter and not is_committed(bound, str(key), self._start):
                 return self.cancel("m.mismatched_commitment")
             secret = self._sas.diffie_hellman(theirs)
         except ValueError:  # every exception of vodozemac is one; so is one for a key that is no key

@@ -278,5 +278,10 @@ def test_a_commitment_is_the_hash_that_the_spec_says() -> None:
     import hashlib
 
     expected = hashlib.sha256(b'KEY{"a":1,"b":[]}').digest()
-    made = sas.commitment("KEY", {"b": [], "a": 1})
+    start: Any = {"b": [], "a": 1}
+    made = sas.commitment("KEY", start)
     assert b64decode(made + "=") == expected
+    assert sas.is_committed(made, "KEY", start)
+    assert sas.is_committed(expected.hex(), "KEY", start)  # as matrix-nio spells it
+    assert not sas.is_committed(made, "KEZ", start)
+    assert not sas.is_committed(None, "KEY", start)
