@@ -21,6 +21,7 @@ from matrixdata.collection import (
     checked_creation,
 )
 from matrixdata.collection.status import Status, client_html, measured, problem_of
+from matrixdata.collection.trust import members_trusted
 from matrixdata.errors import ClientClosed, ForkedClient, LoggedOut, MatrixDataError
 from matrixdata.model.problem import safe_text
 from matrixdata.model.unlock import Unlock
@@ -295,7 +296,8 @@ class AsyncClient:
         self._check()
         collection = await self._directory.open(name)
         if trust is not None:
-            await collection.set_trust(trust)
+            members = await members_trusted(self._services, collection.room_id)  # who was chosen stays chosen
+            await collection.set_trust(trust, members=members)
         return collection
 
     async def collections(self) -> list[CollectionInfo]:

@@ -51,6 +51,12 @@ async def trust_of(services: Services, room_id: str) -> Policy:
     return policy
 
 
+async def members_trusted(services: Services, room_id: str) -> list[str] | None:
+    """The user ids that alone get keys and are read; None: every member's."""
+    rule = await services.keys.read(lambda engine, c: engine.policy(c, room_id))
+    return None if rule.members is None else sorted(rule.members)
+
+
 async def set_trust(services: Services, room_id: str, trust: Policy, members: Sequence[str] | None) -> None:
     """Set it, let what waits for it go on, and look again at what could not be read."""
     check_trust(trust, members)

@@ -226,3 +226,11 @@ def test_an_upgraded_room_stays_encrypted_for_whoever_follows_and_trusts_the_sam
     moved.publish(reading(3))
     assert raw.records(new) == []
     assert len(sealed(raw, new)) == 1
+
+
+def test_opening_with_another_trust_leaves_the_list_of_members_as_it_is(server):
+    client = server.connect(server.name("owner"))
+    made = client.create_collection("x", schema=SCHEMA, trust="verified", members=[client.user_id])
+    assert client.collection("x", trust="all").trust == "all"
+    policy = client._portal.call(client._client._services.keys.read, lambda e, c: e.policy(c, made.room_id))
+    assert (policy.policy, policy.members) == ("all", {client.user_id})
