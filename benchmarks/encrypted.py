@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import importlib.util
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import matrixdata as md
 from benchmarks._raw import Raw, address_of
+from matrixdata import homeserver
 
 
 def main() -> None:
@@ -27,6 +32,10 @@ def main() -> None:
                 reader.collection(made.room_id, **({"trust": "all"} if kind == "encrypted" else {}))
             rooms[kind] = made
         raw = Raw(address_of(server.directory), "writer")
+        peer_of_ours = NioReader(address_of(server.directory)) if NioReader.is_here() else None
+        if peer_of_ours is not None:
+            rooms["encrypted"].invite(peer_of_ours.user_id)
+            peer_of_ours.join(rooms["encrypted"].room_id)
         rows = [
             {"ts": number, "device": f"d{number % 7}", "temp": number / 10, "ok": True}
             for number in range(options.events)
@@ -50,12 +59,66 @@ def main() -> None:
                 f"{statistics.median(queried):.2f} s; raw pagination {them:.2f} s; ratio {us / them:.2f}"
                 + (" (goal 1.15)" if kind == "encrypted" else " (goal 1.10)")
             )
+            if kind == "encrypted" and peer_of_ours is not None:
+                taken = peer_of_ours.history(made.room_id, options.events)
+                print(
+                    f"encrypted: matrix-nio, decrypting {options.events} events into a frame: {taken:.2f} s; "
+                    f"{taken / them:.2f} x raw pagination, {taken / us:.2f} x ours"
+                )
+                peer_of_ours.close()
+
+
+class NioReader:
+    """matrix-nio, as it reads the history of a room; it keeps nothing of it."""
+
+    def __init__(self, address: homeserver.ServerAddress) -> None:
+        import nio  # noqa: PLC0415  only where it is installed
+
+        self._loop = asyncio.new_event_loop()
+        self._store = tempfile.TemporaryDirectory()
+        self.user_id = f"@nio:{address.name}"
+        config = nio.AsyncClientConfig(encryption_enabled=True, store_sync_tokens=False)
+        self._client = nio.AsyncClient(address.url, self.user_id, store_path=self._store.name, config=config)
+        self._run(self._client.login(homeserver.register(address, "nio")))
+        self._run(self._client.keys_upload())
+
+    @staticmethod
+    def is_here() -> bool:
+        """Whether it is installed."""
+        return importlib.util.find_spec("nio") is not None
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def join(self, room_id: str) -> None:
+        """Before anything is written there: it gets the keys then."""
+        self._run(self._client.join(room_id))
+        self._run(self._client.sync(timeout=0, full_state=True))
+
+    def history(self, room_id: str, expected: int) -> float:
+        """Seconds for a frame of all records; the room key came before that."""
+        import pandas as pd  # noqa: PLC0415  nothing else here needs it
+
+        self._run(self._client.sync(timeout=0))
+        started, token, found = time.perf_counter(), "", []
+        while token is not None:
+            page = self._run(self._client.room_messages(room_id, token, limit=1000))
+            found += [event.source["content"]["value"] for event in page.chunk if event.decrypted]
+            token = page.end if page.chunk else None
+        frame = pd.json_normalize(found)
+        assert len(frame) == expected, len(frame)
+        return time.perf_counter() - started
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._run(self._client.close())
+        self._loop.close()
+        self._store.cleanup()
 
 
 def published(collection: md.Collection, rows: list[dict[str, object]]) -> None:
-    for row in rows[:-1]:
-        collection.publish(row, wait="queued")
-    collection.publish(rows[-1], wait="sent", timeout=3600)
+    report = collection.publish_many(rows, batch=False, timeout=3600)
+    assert report.sent == len(rows), report
 
 
 def framed(collection: md.Collection, expected: int) -> None:

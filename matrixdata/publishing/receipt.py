@@ -35,6 +35,10 @@ _MEANING = {
 }
 
 
+_COURSE = {"held": 1, "queued": 2, "sent": 3, "synced": 4}
+"""A record never goes back from one of these to an earlier one."""
+
+
 class AsyncReceipt:
     """Proof that a record was accepted: it is durable here and will be sent, by this process or a later one.
 
@@ -128,7 +132,7 @@ class AsyncReceipt:
         await self._changed.wait()
 
     def _update(self, item: OutboxItem) -> None:
-        if self.state in {"cancelled", "dropped"}:
+        if self.state in {"cancelled", "dropped"} or _COURSE.get(item.state, 9) < _COURSE.get(self.state, 0):
             return  # what says otherwise was read before that
         self._item = item
         self._changed.set()
