@@ -49,8 +49,9 @@ class Completeness:
 
     @property
     def complete(self) -> bool:
-        """True when no row is missing: no gap, nothing undecryptable, fresh, and still a member."""
-        return self.gaps == 0 and self.undecryptable == 0 and self.fresh and self.left is None
+        """True when no row is missing: no gap, nothing undecryptable but copies, fresh, and still a member."""
+        unread = self.undecryptable - self.causes.get("replayed", 0)
+        return self.gaps == 0 and unread == 0 and self.fresh and self.left is None
 
     def as_dict(self) -> dict[str, int | bool | str | None]:
         """The counts as plain values, for `DataFrame.attrs` and JSON."""
