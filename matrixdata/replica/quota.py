@@ -24,7 +24,8 @@ _ROW = 700
 _UNSENT = "state = 'queued' AND attempts = 0 AND batch IS NULL"
 # Of a row, and of those that travel in it.
 _SIZE = f"(SELECT sum(length(m.content) + length(m.value) + {_ROW}) FROM outbox m WHERE m.id = o.id OR m.batch = o.id)"  # noqa: S608  constants
-_FILES = ("account.db-wal", "replica.db", "replica.db-wal")
+_LOGS = ("account.db-wal", "replica.db-wal")
+_OTHERS = ("account.db-shm", "replica.db", "replica.db-shm")
 
 
 class Quota:
@@ -45,7 +46,10 @@ class Quota:
             c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def used(self) -> int:
-        """Bytes that the databases and their logs take; places freed in account.db do not count."""
+        """Bytes that the databases and their logs take; places freed in account.db do not count.
+
+        A log counts as long as it may get before it is emptied: the next commits fill it.
+        """
 
         def work(c: sqlite3.Connection) -> int:
             pages, free, size = (
@@ -54,7 +58,9 @@ class Quota:
             )
             return int(pages - free) * int(size)
 
-        return await self._db.read(work) + sum(_size(self._directory / name) for name in _FILES)
+        log = 0 if self.footprint.limit is None else self.footprint.log_pages * 4096
+        logs = sum(max(log, _size(self._directory / name)) for name in _LOGS)
+        return await self._db.read(work) + logs + sum(_size(self._directory / name) for name in _OTHERS)
 
     async def make_room(self, items: Sequence[OutboxItem]) -> None:
         """Make sure that these may be stored.
