@@ -2,6 +2,5 @@
 
 from matrixdata.carrier.courier import Courier
 from matrixdata.carrier.keys import Keys
-from matrixdata.carrier.past import Past
 
-__all__ = ["Courier", "Keys", "Past"]
+__all__ = ["Courier", "Keys"]

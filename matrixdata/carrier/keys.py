@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from matrixdata.encryption.engine import Engine
     from matrixdata.encryption.port import Received
+    from matrixdata.encryption.transaction import Transaction
     from matrixdata.model.session import Session
     from matrixdata.replica.keystore import KeyStore
 
@@ -98,3 +99,11 @@ class Keys:
         """Run a verb that changes nothing."""
         engine = await self.engine()
         return await self._store.read(lambda c: verb(engine, c))
+
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction of the engine; its result once that is committed."""
+        return await self.write(lambda engine, c: work(engine.transaction(c)))
+
+    async def look(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one committed moment."""
+        return await self.read(lambda engine, c: work(engine.transaction(c)))

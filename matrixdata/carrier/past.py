@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from matrixdata.encryption import attachments, history
+from matrixdata.encryption.port import Received
 from matrixdata.errors import LoggedOut, MatrixDataError, Rejected, Tampered, Unknown
 from matrixdata.protocol import media
 from matrixdata.protocol.sync import decode
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from matrixdata.carrier.courier import Courier
     from matrixdata.carrier.keys import Keys
-    from matrixdata.encryption.port import Received
     from matrixdata.model.json import JSON, JSONObject
     from matrixdata.transport.caller import Caller
 
@@ -63,21 +64,13 @@ class Past:
             log.warning("the keys of what came before could not be offered to %s: %s", user_id, error)
 
     async def _offer(self, room_id: str, user_id: str) -> None:
-        from matrixdata.encryption import attachments, history  # noqa: PLC0415  not at `import matrixdata`
-        from matrixdata.encryption.transaction import Transaction  # noqa: PLC0415  likewise
 
         for _ in range(_ROUNDS):
-            if not await self._keys.write(
-                lambda engine, c: history.unready(Transaction(c, engine.me), user_id)
-            ):
+            if not await self._keys.transact(lambda tx: history.unready(tx, user_id)):
                 break
             await self._courier.deliver()
-        bundle = await self._keys.read(
-            lambda engine, c: (
-                history.bundle(Transaction(c, engine.me), room_id)
-                if history.has_receivers(Transaction(c, engine.me), user_id)
-                else None
-            )
+        bundle = await self._keys.look(
+            lambda tx: history.bundle(tx, room_id) if history.has_receivers(tx, user_id) else None
         )
         if bundle is None:
             return
@@ -90,18 +83,13 @@ class Past:
         if not isinstance(uri, str):
             raise Unknown("the server does not say where the file is")
         file: JSONObject = {**info, "url": uri}
-        await self._keys.write(
-            lambda engine, c: history.offer(Transaction(c, engine.me), room_id, user_id, file)
-        )
+        await self._keys.transact(lambda tx: history.offer(tx, room_id, user_id, file))
         await self._courier.deliver()
 
     # -- taking -----------------------------------------------------------------------------------------
     async def accept(self, room_id: str, inviter: str) -> None:
         """We are about to join by that user's invite: what they offered is taken in the background."""
-        from matrixdata.encryption import history  # noqa: PLC0415  not at `import matrixdata`
-        from matrixdata.encryption.transaction import Transaction  # noqa: PLC0415  likewise
-
-        await self._keys.write(lambda engine, c: history.accept(Transaction(c, engine.me), room_id, inviter))
+        await self._keys.transact(lambda tx: history.accept(tx, room_id, inviter))
         self._courier.wake()
         self._wake_up()
 
@@ -134,31 +122,19 @@ class Past:
         Raises:
             NotSent, Unknown, RateLimited, LoggedOut: it is fetched by the next call.
         """
-        from matrixdata.encryption import history  # noqa: PLC0415  not at `import matrixdata`
-        from matrixdata.encryption.transaction import Transaction  # noqa: PLC0415  likewise
-
-        for offer in await self._keys.read(lambda engine, c: history.due(Transaction(c, engine.me))):
+        for offer in await self._keys.look(history.due):
             await self._take(*offer)
 
     async def _take(self, room_id: str, inviter: str) -> None:
-        from matrixdata.encryption import history  # noqa: PLC0415  not at `import matrixdata`
-        from matrixdata.encryption.port import Received  # noqa: PLC0415  likewise
-        from matrixdata.encryption.transaction import Transaction  # noqa: PLC0415  likewise
 
-        file = await self._keys.read(
-            lambda engine, c: history.offered(Transaction(c, engine.me), room_id, inviter)
-        )
+        file = await self._keys.look(lambda tx: history.offered(tx, room_id, inviter))
         bundle = await self._fetched(file or {}, inviter)
-        sessions = await self._keys.write(
-            lambda engine, c: history.take(Transaction(c, engine.me), room_id, inviter, bundle)
-        )
+        sessions = await self._keys.transact(lambda tx: history.take(tx, room_id, inviter, bundle))
         log.info("%s gave us %d keys of the past of %s", inviter, len(sessions), room_id)
         await self._keys.tell(Received(sessions=sessions))
 
     async def _fetched(self, file: JSONObject, inviter: str) -> dict[str, JSON]:
         """What a bundle's file holds; nothing where it is gone, damaged or none."""
-        from matrixdata.encryption import attachments  # noqa: PLC0415  not at `import matrixdata`
-
         uri = file.get("url")
         request = media.download(uri) if isinstance(uri, str) else None
         if request is None:

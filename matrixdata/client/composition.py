@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from matrixdata.carrier import Courier, Keys, Past
+from matrixdata.carrier import Courier, Keys
 from matrixdata.collection import Directory, Services
 from matrixdata.protocol.batch import ENCRYPTED_CONTENT_BYTES
 from matrixdata.protocol.canonical import MAX_CONTENT_BYTES
@@ -117,6 +117,8 @@ class Composition:
             clock=world.clock,
         )
         self.courier = Courier(keys, caller, store.keys.lease, chance=world.chance)
+        from matrixdata.carrier.past import Past  # noqa: PLC0415  cryptography is loaded by who connects
+
         self.past = Past(keys, self.courier, caller, chance=world.chance)
         self._readback = Readback(
             caller, store.rooms, who=lambda: transport.session, clock=world.clock, keys=keys

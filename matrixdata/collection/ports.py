@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from matrixdata.carrier import Keys, Past
+from matrixdata.carrier import Keys
 from matrixdata.errors import Unsupported
 from matrixdata.publishing import Acceptance, Receipts, Sealing, Sender
 from matrixdata.receiving import Feed, Freshness, Intake, Late, Sources, Standings
@@ -16,6 +17,9 @@ from matrixdata.replica.quota import Quota
 from matrixdata.replica.rooms import Rooms
 from matrixdata.replica.unread import Unread
 from matrixdata.transport.caller import Caller
+
+if TYPE_CHECKING:
+    from matrixdata.carrier.past import Past
 
 
 @dataclass(frozen=True, slots=True)

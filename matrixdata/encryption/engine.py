@@ -60,21 +60,21 @@ class Engine:
     # -- coming and going -------------------------------------------------------------------------------
     def open(self, c: sqlite3.Connection) -> None:
         """Be ready: make this device's keys if there are none. To be called once before the other verbs."""
-        tx = self._tx(c)
+        tx = self.transaction(c)
         device_keys.open_account(tx)
         device_lists.track(tx, [self.me.user_id])
 
     def token(self, c: sqlite3.Connection) -> str | None:
         """Where the to-device stream goes on."""
-        return to_device.token(self._tx(c))
+        return to_device.token(self.transaction(c))
 
     def receive(self, c: sqlite3.Connection, changes: SyncChanges) -> Received:
         """Take what a sync response says."""
-        return to_device.receive(self._tx(c), changes)
+        return to_device.receive(self.transaction(c), changes)
 
     def outgoing(self, c: sqlite3.Connection) -> tuple[Outgoing, ...]:
         """All that is to be sent now, in order: what waits for its answer, and what has become due."""
-        tx = self._tx(c)
+        tx = self.transaction(c)
         device_keys.upload(tx)
         device_lists.ask(tx)
         olm.unwedge(tx)
@@ -82,7 +82,7 @@ class Engine:
 
     def answered(self, c: sqlite3.Connection, request_id: str, response: Mapping[str, JSON]) -> Received:
         """The server answered a request with 200 and this."""
-        tx = self._tx(c)
+        tx = self.transaction(c)
         request = outgoing.stored(tx, request_id)
         if request is None:
             return Received()
@@ -111,7 +111,7 @@ class Engine:
             request_id: of the request.
             reason: the server's errcode and words; for the log.
         """
-        tx = self._tx(c)
+        tx = self.transaction(c)
         request = outgoing.stored(tx, request_id)
         if request is None:
             return Received()
@@ -131,34 +131,34 @@ class Engine:
     # -- who is there -----------------------------------------------------------------------------------
     def track(self, c: sqlite3.Connection, users: Iterable[str]) -> None:
         """Keep the devices of these users up to date."""
-        device_lists.track(self._tx(c), users)
+        device_lists.track(self.transaction(c), users)
 
     def mark_stale(self, c: sqlite3.Connection, users: Iterable[str] | None = None) -> None:
         """The devices of these users (None: of everybody) may have changed unseen, as while nobody synced."""
-        device_lists.mark_stale(self._tx(c), users)
+        device_lists.mark_stale(self.transaction(c), users)
 
     # -- rooms ------------------------------------------------------------------------------------------
     def note_room(self, c: sqlite3.Connection, room_id: str, content: bytes) -> None:
         """The room's m.room.encryption was seen; the room is encrypted from now on. See `outbound.note_room`."""
-        outbound.note_room(self._tx(c), room_id, content)
+        outbound.note_room(self.transaction(c), room_id, content)
 
     def is_encrypted(self, c: sqlite3.Connection, room_id: str) -> bool:
         """Whether the room was ever seen to be encrypted."""
-        return outbound.is_encrypted(self._tx(c), room_id)
+        return outbound.is_encrypted(self.transaction(c), room_id)
 
     def set_policy(
         self, c: sqlite3.Connection, room_id: str, policy: Policy, members: Iterable[str] | None = None
     ) -> None:
         """Whom to trust in the room: which devices, and of which members (None: of all)."""
-        recipients.set_policy(self._tx(c), room_id, policy, members)
+        recipients.set_policy(self.transaction(c), room_id, policy, members)
 
     def policy(self, c: sqlite3.Connection, room_id: str) -> RoomPolicy:
         """Whom we trust in the room."""
-        return recipients.policy(self._tx(c), room_id)
+        return recipients.policy(self.transaction(c), room_id)
 
     def rotate(self, c: sqlite3.Connection, room_id: str) -> None:
         """Somebody was seen to leave the room: what is written from now on has another key."""
-        outbound.rotate(self._tx(c), room_id)
+        outbound.rotate(self.transaction(c), room_id)
 
     def prepare(
         self,
@@ -173,7 +173,7 @@ class Engine:
         Raises:
             DeviceUntrusted: the identity of a member changed, which somebody has to acknowledge.
         """
-        return sharing.prepare(self._tx(c), room_id, members, history_visibility=history_visibility)
+        return sharing.prepare(self.transaction(c), room_id, members, history_visibility=history_visibility)
 
     def encrypt(self, c: sqlite3.Connection, room_id: str, event_type: str, content: bytes) -> Encrypted:
         """Encrypt an event, in the transaction in which `prepare` left nothing to send. See `outbound.encrypt`.
@@ -181,17 +181,18 @@ class Engine:
         Raises:
             KeyMissing: the room was not prepared, or its session is used up.
         """
-        return outbound.encrypt(self._tx(c), room_id, event_type, content)
+        return outbound.encrypt(self.transaction(c), room_id, event_type, content)
 
     def decrypt(
         self, c: sqlite3.Connection, room_id: str, events: Sequence[Event]
     ) -> list[Clear | Undecryptable]:
         """What m.room.encrypted events of one room hold, in the same order, or why that cannot be known."""
-        return decryption.decrypt(self._tx(c), room_id, events)
+        return decryption.decrypt(self.transaction(c), room_id, events)
 
     def ask_for_keys(self, c: sqlite3.Connection, sessions: Iterable[Session]) -> int:
         """Ask our other verified devices for these sessions; for how many somebody was asked now."""
-        return key_requests.ask(self._tx(c), sessions)
+        return key_requests.ask(self.transaction(c), sessions)
 
-    def _tx(self, c: sqlite3.Connection) -> Transaction:
+    def transaction(self, c: sqlite3.Connection) -> Transaction:
+        """This device's, on a connection that is in one."""
         return Transaction(c, self.me)

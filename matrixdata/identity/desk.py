@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from matrixdata.encryption.transaction import Transaction
 from matrixdata.errors import Rejected, Unknown
 from matrixdata.protocol import identity_requests
 from matrixdata.protocol.sync import decode
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
 
-    from matrixdata.encryption.engine import Engine
     from matrixdata.encryption.port import Received
+    from matrixdata.encryption.transaction import Transaction
     from matrixdata.model.json import JSON, JSONObject
     from matrixdata.model.session import Session
     from matrixdata.protocol.requests import Request
@@ -27,12 +25,12 @@ T = TypeVar("T")
 class Keys(Protocol):
     """Transactions of the encryption engine."""
 
-    async def write(self, verb: Callable[[Engine, sqlite3.Connection], T]) -> T:
-        """Run a verb that may change something; its result once that is committed."""
+    async def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction; its result once that is committed."""
         ...
 
-    async def read(self, verb: Callable[[Engine, sqlite3.Connection], T]) -> T:
-        """Run a verb that changes nothing."""
+    async def look(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one committed moment."""
         ...
 
     async def tell(self, received: Received) -> None:
@@ -72,11 +70,11 @@ class Desk:
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction; its result once that is committed."""
-        return await self.keys.write(lambda engine, c: work(Transaction(c, engine.me)))
+        return await self.keys.transact(work)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one committed moment."""
-        return await self.keys.read(lambda engine, c: work(Transaction(c, engine.me)))
+        return await self.keys.look(work)
 
     async def call(self, request: Request, *, patience: float = 30.0) -> JSONObject:
         """Send a request; the object it is answered with.

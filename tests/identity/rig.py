@@ -66,6 +66,12 @@ class Transactions:
     async def read(self, verb: Any) -> Any:
         return await self.write(verb)
 
+    async def transact(self, work: Any) -> Any:
+        return await self.write(lambda engine, c: work(engine.transaction(c)))
+
+    async def look(self, work: Any) -> Any:
+        return await self.transact(work)
+
     async def tell(self, received: Received) -> None:
         self.told.append(received)
 
