@@ -2,54 +2,102 @@
 
 The thread is a daemon and closed at interpreter exit by us: a plain executor thread would be joined first,
 and a program that forgot close() would hang at its end.
+
+anyio's BlockingPortal waits on a Condition, which an interrupt can leave locked for ever or unlocked twice; here
+the caller waits on a plain lock, which an interrupt does not harm.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import os
 import threading
 import weakref
-from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-from anyio.from_thread import BlockingPortal
 
 from matrixdata.errors import ClientClosed, ForkedClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from concurrent.futures import Future
+
+    import anyio.abc
 
     from matrixdata.client import AsyncClient
 
 T = TypeVar("T")
 _CLOSED = "this client is closed; call matrixdata.connect() again"
+_CLOSED_MEANWHILE = "the client was closed while this call was under way"
+# Seconds after which a caller that waits looks whether the thread is still there.
+_LOOK = 10.0
 _open: weakref.WeakSet[Portal]
 
 
-class _Call(Generic[T]):
-    """One call that can be given up. Not by cancelling its future: if it ends just then, anyio's thread dies of it."""
+class Call(Generic[T]):
+    """An async call on its way to the client's thread and back; it can be given up, and has then `ended` soon."""
 
-    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> None:  # noqa: ANN401  passed on
+        self._work = partial(work, *arguments, **options)
         self._scope: anyio.CancelScope | None = None
-        self._given_up = False
+        self._begun = self._given_up = self.ended = False
+        self._value: T
+        self._error: BaseException | None = ClientClosed(_CLOSED_MEANWHILE)
+        self._under_way = threading.Lock()
+        self._under_way.acquire()
 
-    async def run(self) -> T:
-        with anyio.CancelScope() as self._scope:
-            if self._given_up:
-                self._scope.cancel()
-            return await self._work()
-        raise CancelledError  # nobody waits for it any more
+    # -- in the client's thread -------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Do the work and keep what comes of it."""
+        self._begun = True  # before it is looked whether it was given up: see join
+        try:
+            with anyio.CancelScope() as self._scope:
+                if not self._given_up:
+                    self._value = await self._work()
+                    self._error = None
+        except anyio.get_cancelled_exc_class():  # the portal stops
+            raise
+        except BaseException as error:  # the caller's, whatever it is
+            self._error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """It does nothing any more; nor will it, if it was not begun."""
+        self.ended = True
+        self._under_way.release()
 
     def cancel(self) -> None:
-        self._given_up = True
+        """End it soon."""
         if self._scope is not None:
             self._scope.cancel()
+
+    # -- in the caller's --------------------------------------------------------------------------------
+    def give_up(self) -> None:
+        """Let it not begin, if it has not; `cancel` ends one that has."""
+        self._given_up = True
+
+    def join(self, running: Callable[[], bool]) -> None:
+        """Wait until it does nothing any more: it ended, it was given up before it began, or nothing is running."""
+        if not self._begun and self._given_up:
+            return
+        while not self.ended:  # not the lock alone: an interrupt may come when it was just taken
+            if not self._under_way.acquire(timeout=_LOOK) and not running():
+                return
+
+    def result(self) -> T:
+        """What came of it, once it ended."""
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._value
+        finally:
+            del self  # an error's traceback would keep what it is part of
 
 
 class Portal:
@@ -58,19 +106,36 @@ class Portal:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._ready = threading.Event()
-        self._portal: BlockingPortal | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._client: AsyncClient | None = None
-        self._hosted: Future[Any] | None = None
-        self._thread = threading.Thread(target=anyio.run, args=(self._main,), name="matrixdata", daemon=True)
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="matrixdata", daemon=True)
         self._thread.start()
         self._ready.wait()
         _open.add(self)
 
+    def _run(self) -> None:
+        try:
+            anyio.run(self._main)
+        finally:
+            self._running = False
+
+    def _is_running(self) -> bool:
+        # Not Thread.is_alive: an interrupt in it makes Python 3.11 believe that the thread has ended.
+        return self._running
+
     async def _main(self) -> None:
-        async with BlockingPortal() as portal:
-            self._portal = portal
+        self._asked: asyncio.Queue[Call[Any] | None] = asyncio.Queue()
+        self._left = anyio.Event()
+        async with anyio.create_task_group() as self._tasks:
+            self._loop = asyncio.get_running_loop()
             self._ready.set()
-            await portal.sleep_until_stopped()
+            while (call := await self._asked.get()) is not None:
+                self._tasks.start_soon(call.run)
+            self._tasks.cancel_scope.cancel()
+        while not self._asked.empty():  # too late to be begun
+            if (late := self._asked.get_nowait()) is not None:
+                late.end()
 
     def call(self, work: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:  # noqa: ANN401  passed on
         """Run an async function there and return its result here.
@@ -81,55 +146,84 @@ class Portal:
             ForkedClient: this process is a fork of the one that opened the client.
             ClientClosed: the client is closed.
         """
-        portal = self._usable()
+        return self.run(Call(work, *arguments, **options))
+
+    def run(self, call: Call[T]) -> T:
+        """Run a call that its caller keeps, so as to drop it later; see `call`."""
+        loop = self._usable()
         if threading.current_thread() is self._thread:
             raise RuntimeError("a blocking call from inside the client's own thread would wait for itself")
-        under_way = _Call(partial(work, *arguments, **options))
         try:
-            future: Future[T] = portal.start_task_soon(under_way.run)
-        except RuntimeError:  # it stopped since we looked
-            raise ClientClosed(_CLOSED) from None
-        try:
-            return future.result()
-        except CancelledError:
-            raise ClientClosed("the client was closed while this call was under way") from None
+            self._tell(loop, self._asked.put_nowait, call)
+            call.join(self._is_running)
         except BaseException:
-            if not future.done():
-                with contextlib.suppress(RuntimeError):  # it stopped since
-                    portal.start_task_soon(under_way.cancel)
+            self._give_up(loop, call)
             raise
+        return call.result()
+
+    def drop(self, call: Call[Any]) -> None:
+        """See to it that a call does nothing any more, wherever an interrupt has left it."""
+        self._give_up(self._usable(), call)
+        call.join(self._is_running)
 
     def check(self) -> None:
         """Raise what `call` would raise for a client that cannot be used any more."""
         self._usable()
 
-    def _usable(self) -> BlockingPortal:
+    def _give_up(self, loop: asyncio.AbstractEventLoop, call: Call[Any]) -> None:
+        call.give_up()
+        if not call.ended:
+            with contextlib.suppress(ClientClosed):
+                self._tell(loop, call.cancel)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, do: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  passed on
+        try:
+            loop.call_soon_threadsafe(do, *arguments)
+        except RuntimeError:  # it stopped since we looked
+            raise ClientClosed(_CLOSED) from None
+
+    def _usable(self) -> asyncio.AbstractEventLoop:
         if os.getpid() != self._pid:
             raise ForkedClient(
                 "this client was opened before a fork; call matrixdata.connect() in the new process"
             )
-        if self._portal is None or not self._thread.is_alive():
+        if self._loop is None or not self._running:
             raise ClientClosed(_CLOSED)
-        return self._portal
+        return self._loop
 
+    # -- the client -------------------------------------------------------------------------------------
     def host(self, make: Callable[[], Awaitable[AsyncClient]]) -> AsyncClient:
         """Make a client there and keep it open until `close`."""
-        client = self.call(make)
-        self._hosted, self._client = self._usable().start_task(client.run)
+        self._client = client = self.call(self._host, make)
         return client
+
+    async def _host(self, make: Callable[[], Awaitable[AsyncClient]]) -> AsyncClient:
+        client = await make()
+        await self._tasks.start(self._keep, client)
+        return client
+
+    async def _keep(self, client: AsyncClient, *, task_status: anyio.abc.TaskStatus[AsyncClient]) -> None:
+        try:
+            await client.run(task_status=task_status)
+        finally:
+            self._left.set()
+
+    async def _leave(self, client: AsyncClient) -> None:
+        await client.close()
+        with anyio.fail_after(10):
+            await self._left.wait()
 
     def close(self) -> None:
         """Close the client and end the thread; harmless when repeated, or after a fork."""
-        portal = self._portal  # kept here: another thread may be closing it too
-        if os.getpid() != self._pid or portal is None:
+        loop = self._loop  # kept here: another thread may be closing it too
+        if os.getpid() != self._pid or loop is None:
             return
-        if self._client is not None and self._hosted is not None:
+        if self._client is not None:
             with contextlib.suppress(Exception):  # closing must get through to the thread's end
-                self.call(self._client.close)
-                self._hosted.result(timeout=10)
-        self._portal = None
-        with contextlib.suppress(RuntimeError):  # it stopped on its own
-            portal.start_task_soon(portal.stop, True)
+                self.call(self._leave, self._client)
+        self._loop = None
+        with contextlib.suppress(ClientClosed):  # it stopped on its own
+            self._tell(loop, self._asked.put_nowait, None)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
 

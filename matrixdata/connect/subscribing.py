@@ -1,15 +1,15 @@
 """The blocking face of a subscription. Items that are ready are handed out here, without a visit to the loop.
 
-An interrupt takes back what was on its way to the caller, so that it is handed out by the next call.
+What an interrupt keeps from the caller is handed out by the next call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from matrixdata.connect.portal import Call, Portal
 from matrixdata.errors import ClientClosed
 from matrixdata.receiving import AsyncSubscription
 from matrixdata.receiving.arrow import record_batch
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from matrixdata.connect.portal import Portal
     from matrixdata.model import Notice, Record
+    from matrixdata.receiving.handout import Handout
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class Subscription:
     def __init__(self, portal: Portal, subscription: AsyncSubscription) -> None:
         self._portal = portal
         self._subscription = subscription
+        self._visit: Call[Any] | None = None
 
     def __repr__(self) -> str:
         return repr(self._subscription)
@@ -87,22 +88,21 @@ class Subscription:
 
     def get(self, *, timeout: float | None = None) -> Record:
         """The next record; TimeoutError when none came within `timeout` seconds."""
-        hand = self._subscription.arrivals.hand
-        give: Callable[[], Record] = partial(hand.give, records_only=True)  # type: ignore[assignment]  # records only
-        return self._given(give, records_only=True, timeout=timeout)
+        return self._next(records_only=True, timeout=timeout).give()  # type: ignore[return-value]  # records only
 
     def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
-        hand = self._subscription.arrivals.hand
-        return self._given(lambda: hand.give_records(hand.waiting()), records_only=True)
+        hand = self._next(records_only=True)
+        number, records = hand.records_to(hand.waiting())
+        hand.handed = number
+        return records
 
     def events(self, *, timeout: float | None = None) -> Iterator[Record | Notice]:
         """Records, and between them what is to be known of the stream; see AsyncSubscription.events."""
         self._subscription.arrivals.tell()
 
         def following() -> Record | Notice:
-            give = partial(self._subscription.arrivals.hand.give, records_only=False)
-            return self._given(give, records_only=False, timeout=timeout)
+            return self._next(records_only=False, timeout=timeout).give()
 
         return Stream(following)
 
@@ -112,23 +112,36 @@ class Subscription:
         """Records as Arrow record batches; see AsyncSubscription.batches."""
         self._subscription.batches(size, linger=linger)  # checks both
 
+        arrivals = self._subscription.arrivals
+
         def following() -> pa.RecordBatch:
-            try:
-                schema = self._portal.call(self._subscription.arrivals.gather, size, linger, timeout)
-                return record_batch(self._subscription.arrivals.hand.give_records(size), schema, meta=meta)
-            except BaseException:
-                self._subscription.arrivals.hand.take_back()
-                raise
+            self._handled()
+            schema = self._visited(arrivals.gather, size, linger, timeout)
+            number, records = arrivals.hand.records_to(size)
+            batch = record_batch(records, schema, meta=meta)
+            arrivals.hand.handed = number
+            return batch
 
         return Stream(following)
 
-    def _given(self, give: Callable[[], T], *, records_only: bool, timeout: float | None = None) -> T:
+    def _next(self, *, records_only: bool, timeout: float | None = None) -> Handout:
+        """Wait until an item can be given."""
         arrivals = self._subscription.arrivals
-        try:
-            self._portal.check()
-            if not arrivals.at_hand(records_only=records_only):
-                self._portal.call(arrivals.ready, records_only=records_only, timeout=timeout)
-            return give()
-        except BaseException:
-            arrivals.hand.take_back()
-            raise
+        self._handled()
+        if not arrivals.at_hand(records_only=records_only):
+            self._visited(arrivals.ready, records_only=records_only, timeout=timeout)
+        return arrivals.hand
+
+    def _handled(self) -> None:
+        """What was handed out is dealt with, since more is asked for.
+
+        A visit to the loop that was interrupted has to end first: it has its hands on the same items.
+        """
+        self._portal.check()
+        if self._visit is not None:
+            self._portal.drop(self._visit)
+        self._subscription.arrivals.hand.acknowledge()
+
+    def _visited(self, work: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:  # noqa: ANN401  passed on
+        self._visit = call = Call(work, *arguments, **options)
+        return self._portal.run(call)

@@ -142,10 +142,9 @@ class Arrivals:
             self._reader.tell()
 
     def at_hand(self, *, records_only: bool) -> bool:
-        """Acknowledge what was given; whether the next item can be given without the event loop."""
+        """Whether the next item can be given without the event loop."""
         if self._reader is None or self._fallen or self._sources.feed.closed:
             return False
-        self.hand.acknowledge()
         if self.wanted.overflow != "block" and self._looked is not self._sources.feed.watch():
             return False
         due = self.wanted.cursor is not None and self.hand.unsaved(now=False) is not None

@@ -1,14 +1,16 @@
 """What stands between reading ahead and handing out: nothing is lost or doubled by an interruption in between.
 
-An item is first ready, then given, then acknowledged; only the last moves the cursor. Used from the event loop
-and, by the blocking face, from the caller's thread: each step is one operation on a deque.
+An item is ready until it is acknowledged; only that moves the cursor. Which ones are with the caller says one
+number, which is set last: an interruption before that leaves them ready, after it nothing is left to interrupt.
+Used from the event loop and, by the blocking face, from the caller's thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from matrixdata.model import Dropped, Invalid, Record, Redacted
 
@@ -23,28 +25,41 @@ Item: TypeAlias = "Record | Notice"
 _SAVE_EVERY = 0.25
 
 
+class Ready(NamedTuple):
+    """One item, with how far one has read once it is dealt with."""
+
+    number: int
+    cursor: Cursor
+    item: Item
+
+
 class Handout:
-    """The items of one subscription, each with how far one has read once it is dealt with."""
+    """The items of one subscription.
+
+    Attributes:
+        handed: the number of the last item that is with the caller; set when nothing can come between any more.
+        at: how far everything is acknowledged.
+        dropped: how many items were dropped so far.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._ready: deque[tuple[Cursor, Item]] = deque()
-        self._given: deque[tuple[Cursor, Item]] = deque()
+        self._numbers = count(1)
+        self._ready: deque[Ready] = deque()
         self._saved: Cursor | None = None
         self._saved_at = clock()
+        self.handed = 0
         self.at: Cursor | None = None
-        """How far everything is acknowledged."""
         self.dropped = 0
-        """How many items were dropped so far."""
 
     # -- in ---------------------------------------------------------------------------------------------
     def extend(self, found: Iterable[tuple[Cursor, Item]]) -> None:
         """More to hand out, in this order."""
-        self._ready.extend(found)
+        self._ready.extend(Ready(next(self._numbers), cursor, item) for cursor, item in found)
 
     def skip_to(self, cursor: Cursor) -> None:
         """There was nothing to hand out up to here."""
-        if not self._ready and not self._given:
+        if not self._ready:
             self.at = cursor
 
     def trim(self, most: int) -> int:
@@ -52,17 +67,17 @@ class Handout:
         excess = new = self.waiting() - most
         if excess <= 0:
             return 0
-        kept: deque[tuple[Cursor, Item]] = deque()
-        count, last = excess, self._ready[0][0]
+        kept: deque[Ready] = deque()
+        lost, last = excess, self._ready[0]
         while excess:
-            cursor, item = self._ready.popleft()
-            if _counts(item):
-                excess, last = excess - 1, cursor
-            elif isinstance(item, Dropped):
-                count += item.count
+            entry = self._ready.popleft()
+            if _counts(entry.item):
+                excess, last = excess - 1, entry
+            elif isinstance(entry.item, Dropped):
+                lost += entry.item.count
             else:
-                kept.append((cursor, item))
-        self._ready.appendleft((last, Dropped(count)))
+                kept.append(entry)
+        self._ready.appendleft(last._replace(item=Dropped(lost)))
         self._ready.extendleft(reversed(kept))
         self.dropped += new
         return new
@@ -70,46 +85,45 @@ class Handout:
     # -- what is there ----------------------------------------------------------------------------------
     def waiting(self) -> int:
         """How many items are ready, those not counted that tell of the stream itself."""
-        return sum(1 for _, item in tuple(self._ready) if _counts(item))
+        return sum(1 for entry in tuple(self._ready) if _counts(entry.item))
 
     def records(self) -> int:
         """How many records are ready."""
-        return sum(1 for _, item in tuple(self._ready) if isinstance(item, Record))
+        return sum(1 for entry in tuple(self._ready) if isinstance(entry.item, Record))
 
     def has(self, *, records_only: bool) -> bool:
         """Whether something is ready. With `records_only`, what comes before the first record is passed over."""
-        while records_only and self._ready and not isinstance(self._ready[0][1], Record):
-            self._given.append(self._ready.popleft())
+        while records_only and self._ready and not isinstance(self._ready[0].item, Record):
+            self._pass()
         return bool(self._ready)
 
     # -- out --------------------------------------------------------------------------------------------
-    def give(self, *, records_only: bool) -> Item:
-        """The next item; there is one, says `has`."""
-        while True:
-            entry = self._ready.popleft()
-            self._given.append(entry)
-            if not records_only or isinstance(entry[1], Record):
-                return entry[1]
+    def give(self) -> Item:
+        """The next item; there is one, says `has`. CPython interrupts neither an assignment nor a return."""
+        entry = self._ready[0]
+        self.handed = entry.number
+        return entry.item
 
-    def give_records(self, most: int) -> list[Record]:
-        """The next records, at most so many; other items are passed over."""
-        given: list[Record] = []
-        while self._ready and len(given) < most:
-            entry = self._ready.popleft()
-            self._given.append(entry)
-            if isinstance(entry[1], Record):
-                given.append(entry[1])
-        return given
-
-    def take_back(self) -> None:
-        """What was given since the last acknowledgement did not arrive: it is handed out again."""
-        while self._given:
-            self._ready.appendleft(self._given.pop())
+    def records_to(self, most: int) -> tuple[int, list[Record]]:
+        """The next records, at most so many, and the number of the last; other items are passed over."""
+        found: list[Record] = []
+        number = self.handed
+        for entry in tuple(self._ready):
+            if len(found) == most:
+                break
+            number = entry.number
+            if isinstance(entry.item, Record):
+                found.append(entry.item)
+        return number, found
 
     def acknowledge(self) -> None:
-        """What was given is dealt with."""
-        while self._given:
-            self.at = self._given.popleft()[0]
+        """What is with the caller is dealt with. Interrupted, it is done by the next call."""
+        while self._ready and self._ready[0].number <= self.handed:
+            self._pass()
+
+    def _pass(self) -> None:
+        self.at = self._ready[0].cursor
+        self._ready.popleft()
 
     # -- remembering ------------------------------------------------------------------------------------
     def unsaved(self, *, now: bool) -> Cursor | None:

@@ -74,12 +74,14 @@ class AsyncSubscription:
             TimeoutError: none came within `timeout` seconds; the subscription goes on.
         """
         await self.arrivals.ready(records_only=True, timeout=timeout)
-        return self.arrivals.hand.give(records_only=True)  # type: ignore[return-value]  # records only
+        return self.arrivals.hand.give()  # type: ignore[return-value]  # records only
 
     async def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
         await self.arrivals.ready(records_only=True)
-        return self.arrivals.hand.give_records(self.arrivals.hand.waiting())
+        hand = self.arrivals.hand
+        hand.handed, records = hand.records_to(hand.waiting())
+        return records
 
     def events(self, *, timeout: float | None = None) -> AsyncIterator[Record | Notice]:
         """Records, and between them what is to be known of the stream: an endless iterator.
@@ -94,7 +96,7 @@ class AsyncSubscription:
 
         async def following() -> Record | Notice:
             await self.arrivals.ready(records_only=False, timeout=timeout)
-            return self.arrivals.hand.give(records_only=False)
+            return self.arrivals.hand.give()
 
         return AsyncStream(following)
 
@@ -120,11 +122,10 @@ class AsyncSubscription:
 
         async def following() -> pa.RecordBatch:
             schema = await self.arrivals.gather(size, linger, timeout)
-            build = partial(record_batch, self.arrivals.hand.give_records(size), schema, meta=meta)
-            try:
-                return await anyio.to_thread.run_sync(build)
-            except BaseException:
-                self.arrivals.hand.take_back()
-                raise
+            hand = self.arrivals.hand
+            number, records = hand.records_to(size)
+            batch = await anyio.to_thread.run_sync(partial(record_batch, records, schema, meta=meta))
+            hand.handed = number
+            return batch
 
         return AsyncStream(following)

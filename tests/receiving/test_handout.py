@@ -25,7 +25,7 @@ def entry(number):
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("more"), st.integers(0, 5)),
-        st.tuples(st.sampled_from(["give", "give many", "interrupt", "acknowledge"]), st.just(0)),
+        st.tuples(st.sampled_from(["get", "take", "interrupted"]), st.integers(1, 4)),
     ),
     max_size=60,
 )
@@ -33,26 +33,22 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_each_item_is_handled_once_and_the_cursor_never_passes_what_is_not(steps):
-    hand, made, handled, on_the_way = Handout(), 0, [], []
-    for step, count in steps:
+    hand, made, got = Handout(), 0, []
+    for step, count in [*steps, ("take", 400)]:
         if step == "more":
             hand.extend([entry(made + n) for n in range(1, count + 1)])
             made += count
-        elif step == "give" and hand.has(records_only=True):
-            on_the_way.append(hand.give(records_only=True).value)
-        elif step == "give many":
-            on_the_way += [record.value for record in hand.give_records(3)]
-        elif step == "interrupt":
-            hand.take_back()
-            on_the_way = []
-        elif step == "acknowledge":
-            hand.acknowledge()
-            handled += on_the_way
-            on_the_way = []
-            assert hand.at == (cursor(handled[-1]) if handled else None)
-    hand.take_back()
-    handled += [record.value for record in hand.give_records(made)]
-    assert handled == list(range(1, made + 1))
+            continue
+        hand.acknowledge()
+        assert hand.at == (cursor(got[-1]) if got else None)
+        if step == "get" and hand.has(records_only=True):
+            got.append(hand.give().value)
+        elif step == "take":
+            hand.handed, records = hand.records_to(count)
+            got += [record.value for record in records]
+        else:
+            hand.records_to(count)
+    assert got == list(range(1, made + 1))
 
 
 @given(st.lists(st.integers(1, 7), max_size=8), st.integers(1, 6))
@@ -64,7 +60,8 @@ def test_trimming_keeps_the_newest_and_counts_the_rest(pages, most):
         hand.trim(most)
     items = []
     while hand.has(records_only=False):
-        items.append(hand.give(records_only=False))
+        items.append(hand.give())
+        hand.acknowledge()
     kept = [item.value for item in items if isinstance(item, Record)]
     told = [item.count for item in items if isinstance(item, Dropped)]
     assert kept == list(range(max(0, made - most) + 1, made + 1))
@@ -76,25 +73,30 @@ def test_what_tells_of_the_stream_is_never_dropped_and_passed_over_by_who_reads_
     hand, told = Handout(), CaughtUp(Position(2, "r"))
     hand.extend([entry(1), (cursor(2), told), entry(3), entry(4)])
     hand.trim(1)
-    assert [hand.give(records_only=False) for _ in range(2)] == [told, Dropped(2)]
-    hand.take_back()
-    assert hand.has(records_only=True)
-    assert hand.give(records_only=True).value == 4
+    assert hand.give() == told
     hand.acknowledge()
-    assert hand.at == cursor(4)
+    assert hand.give() == Dropped(2)
+    hand.acknowledge()
+    hand.extend([(cursor(4), told), entry(5)])
+    assert hand.give().value == 4
+    hand.acknowledge()
+    assert hand.has(records_only=True)
+    assert hand.give().value == 5
+    hand.acknowledge()
+    assert hand.at == cursor(5)
 
 
 def test_a_place_is_saved_at_once_or_a_while_after_the_last_time():
     now = [0.0]
     hand = Handout(clock=lambda: now[0])
     hand.extend([entry(1), entry(2)])
-    hand.give(records_only=True)
+    hand.give()
     hand.acknowledge()
     assert hand.unsaved(now=False) is None
     assert hand.unsaved(now=True) == cursor(1)
     hand.saved(cursor(1))
     assert hand.unsaved(now=True) is None
-    hand.give(records_only=True)
+    hand.give()
     hand.acknowledge()
     assert hand.unsaved(now=False) is None
     now[0] = 1.0
