@@ -23,7 +23,7 @@ def watch():
     while True:
         frame = sys._current_frames()[main]
         while frame is not None:
-            if frame.f_code.co_name == "call" and frame.f_code.co_filename.endswith("portal.py"):
+            if frame.f_code.co_name == "run" and frame.f_code.co_filename.endswith("portal.py"):
                 print("inside", flush=True)
                 return
             frame = frame.f_back
