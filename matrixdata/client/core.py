@@ -229,7 +229,7 @@ class AsyncClient:
         self._check()
         problem = problem_of(self._transport.logged_out, self._loop, self._caller)
         measures = await measured(self._session, self._services, self._loop, problem)
-        return replace(measures, store=self._store.trouble)
+        return replace(measures, store=self._store.trouble, keys_problem=self._trust.problem)
 
     # -- collections ------------------------------------------------------------------------------------
     async def create_collection(

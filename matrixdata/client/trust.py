@@ -55,10 +55,16 @@ class Trust:
         desk = Desk(engines, courier, caller, who=who, clock=world.clock, new_id=world.new_id)
         gossip = Gossip(desk)
         verifications = Verifications(desk, gossip)
+        self._engines = engines
         self._unlock = unlock
         self.upkeep = Upkeep(desk, verifications, gossip, unlock, chance=world.chance)
         self.keys = AsyncKeys(desk, verifications, self.upkeep, listen=listen, check=check)
         engines.on_received.append(self.upkeep.received)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the keys, where only the user can mend it; None when nothing is known."""
+        return self._engines.problem or None
 
     async def settle(self) -> None:
         """Wait a little for what a new device has to do once; offline it goes on later.

@@ -35,6 +35,8 @@ class Status:
         gaps: stretches of history not fetched, over all rooms.
         gap_problem: why one of them could not be fetched at the last attempt; None where nothing is known against it.
         rate_limited: seconds that the server still asks us to wait.
+        keys_problem: what is wrong with this device's keys and what you can do, such as a store in use on two machines;
+            None when nothing is known.
         store: damage met in the store since this client was opened, and what was done about it; None when none was.
     """
 
@@ -55,6 +57,7 @@ class Status:
     rate_limited: float
     store: str | None = None
     gap_problem: str | None = None
+    keys_problem: str | None = None
 
     def _repr_html_(self) -> str:
         """The facts, for notebooks; everything is escaped."""
@@ -65,8 +68,7 @@ class Status:
             lacks.insert(0, self.store)
         if self.dropped:
             lacks.append(f"{self.dropped} records were dropped unsent because the store was full")
-        if self.gap_problem:
-            lacks.append(self.gap_problem)
+        lacks += [problem for problem in (self.gap_problem, self.keys_problem) if problem]
         if self.problem:
             lacks.insert(0, self.problem)
         return html.panel(

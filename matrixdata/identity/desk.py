@@ -23,7 +23,13 @@ T = TypeVar("T")
 
 
 class Keys(Protocol):
-    """Transactions of the encryption engine."""
+    """Transactions of the encryption engine.
+
+    Attributes:
+        problem: what only the user can mend, in a sentence; "" when nothing is known.
+    """
+
+    problem: str
 
     async def transact(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction; its result once that is committed."""

@@ -49,7 +49,7 @@ class AsyncKeys:
     async def status(self) -> KeysStatus:
         """What is there, what is missing, and what would mend it."""
         self._check()
-        return await statuses.status(self._desk, problem=self._upkeep.problem)
+        return await statuses.status(self._desk, problem=self._desk.keys.problem or self._upkeep.problem)
 
     # -- recovery and backup ----------------------------------------------------------------------------
     async def set_up_recovery(self, *, replace: bool = False) -> str:

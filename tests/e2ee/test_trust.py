@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import traceback
 
 import pytest
 
 import matrixdata as md
+from tests.faults.harness import Break, fault
 from tests.servers import SCHEMA, wait_until
 
 NOT_THE_KEY = "EsTc LW2K PGiF wKEA 3As5 g5c4 BXwk qeeJ ZJV8 Q9fu gUMN UE4d"
@@ -50,6 +52,35 @@ def test_a_fresh_device_with_user_password_and_recovery_key_reads_the_whole_hist
     status = second.keys.status()
     assert (status.identity, status.advice) == ("held", "")
     assert key not in repr(status) + repr(second)
+
+
+@fault("F29", broken=Break("matrixdata/carrier/keys.py", "            self.problem = received.problem\n", ""))
+def test_a_client_whose_store_runs_on_two_machines_says_so(server):
+    account = server.account(server.name("ada"))
+    original = md.connect(**account)
+    user_id, device_id = original.user_id, original.status().device_id
+    original.create_collection("greenhouse").publish({"n": 1})
+    original.close()
+    shutil.copytree(account["store"], account["store"].with_name("copy"))
+    here, there = (
+        md.connect(**{**account, "store": account["store"].with_name(name)})
+        for name in (account["store"].name, "copy")
+    )
+    server.open += [here, there]
+    for client in (here, there):
+        client.collection("greenhouse").sync()
+    other = server.raw(server.name("bob"))
+
+    def noticed():
+        for client in (here, there):
+            other.call("POST", "keys/claim", {"one_time_keys": {user_id: {device_id: "signed_curve25519"}}})
+            client.collection("greenhouse").publish({"n": 2}, wait="synced", timeout=20)
+        return [client for client in (here, there) if client.status().keys_problem]
+
+    wait_until(noticed)
+    client, *_ = noticed()
+    assert "Log in again" in client.status().keys_problem
+    assert client.keys.status().advice == client.status().keys_problem
 
 
 def test_a_recovery_key_that_does_not_fit_is_said_at_once_and_shown_nowhere(server):
