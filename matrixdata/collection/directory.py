@@ -213,17 +213,29 @@ class Directory:
     async def join(
         self, room_id: str, *, name: str | None = None, via: Sequence[str] = (), inviter: str | None = None
     ) -> AsyncCollection:
-        """Join a room (harmless when joined), bind `name` if given, and open it; `inviter` may have keys for us."""
+        """Join a room (harmless when joined), bind `name` if given, and open it.
+
+        Whoever invited us may have offered the keys of its past, so it matters who that is: `inviter` saves asking.
+        """
         if name is not None:
             other = await meaning(self._services, checked_name(name))
             if other is not None and other != room_id:
                 raise Conflict(f"{name!r} already means {other}; choose another name")
-        if inviter is not None:
+        inviter = inviter or await self._inviter(room_id)
+        if inviter:
             await self._services.past.accept(room_id, inviter)
         await self._joined(room_id, via)
         if name is not None:
             await bind(self._services, name, room_id)
         return await self.open_room(room_id, name=name)
+
+    async def _inviter(self, room_id: str) -> str | None:
+        if await self._services.rooms.membership(room_id) == "join":
+            return None
+        # Joining may be possible all the same, and says better what is wrong when it is not.
+        with anyio.move_on_after(_PATIENCE), suppress(NotSent, Unknown, Rejected):
+            return next((it.inviter for it in await self.invites() if it.room_id == room_id), None)
+        return None
 
     async def _joined(self, room_id: str, via: Sequence[str]) -> None:
         """Be in a room. What we know of our membership may be old, so the server is asked if it can be."""

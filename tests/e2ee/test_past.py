@@ -23,7 +23,7 @@ def is_signed(client: Client, seen_by: RawUser) -> bool:
     return any(len(it["signatures"][client.user_id]) > 1 for it in devices.values())
 
 
-def accepted(server: TestServer, writer: Client, reader: Client) -> Collection:
+def joined(server: TestServer, writer: Client, reader: Client, *, by_id: bool = False) -> Collection:
     """A collection with a record from before the reader's invite and one from after it, as the reader has it."""
     other = server.raw(server.name("looker"))
     wait_until(lambda: is_signed(reader, other) and is_signed(writer, other))
@@ -32,12 +32,13 @@ def accepted(server: TestServer, writer: Client, reader: Client) -> Collection:
     mine.invite(reader.user_id)
     mine.publish(reading(2), wait="sent")
     [invite] = wait_until(reader.invites)
-    return invite.accept(name="theirs")
+    return reader.collection(invite.room_id) if by_id else invite.accept(name="theirs")
 
 
-def test_who_is_invited_later_reads_what_was_published_before(server: TestServer) -> None:
+@pytest.mark.parametrize("by_id", [False, True], ids=["accepts the invite", "opens the room by its id"])
+def test_who_is_invited_later_reads_what_was_published_before(server: TestServer, *, by_id: bool) -> None:
     writer, reader = server.connect(server.name("writer")), server.connect(server.name("later"))
-    theirs = accepted(server, writer, reader)
+    theirs = joined(server, writer, reader, by_id=by_id)
 
     wait_until(lambda: temps(theirs, on_incomplete="ignore") == [1, 2])
     assert theirs.query().completeness.complete
@@ -63,7 +64,7 @@ def test_keys_of_the_past_that_cannot_be_had_cost_nothing_else(server: TestServe
     writer = server.connect(server.name("writer"), url=network.url)
     reader = server.connect(server.name("later"), url=network.url)
     network.fault = fault
-    theirs = accepted(server, writer, reader)
+    theirs = joined(server, writer, reader)
 
     wait_until(lambda: temps(theirs, on_incomplete="ignore") == [2])
     if fault is changed:

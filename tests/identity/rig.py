@@ -51,6 +51,7 @@ class Transactions:
         me = Me(user_id, device_id, bytes(range(32)), lambda: time.time_ns() // 1000, new_id)
         self.engine = Engine(me)
         self.told: list[Received] = []
+        self.problem = ""
         self.engine.open(self.c)
         self.c.commit()
 
