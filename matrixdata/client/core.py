@@ -161,10 +161,10 @@ class AsyncClient:
         self._work.cancel()
         self._closing.set()
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[AsyncClient]) -> None:
-        """Be open until `close()`: for those who host the client in a task of its own."""
+    async def run(self, opened: Callable[[], None]) -> None:
+        """Be open until `close()`, and say when it is: for those who host the client in a task of its own."""
         async with self:
-            task_status.started(self)
+            opened()
             await self._closing.wait()
 
     def _compose(self) -> None:

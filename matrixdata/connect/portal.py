@@ -25,8 +25,6 @@ from matrixdata.errors import ClientClosed, ForkedClient
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import anyio.abc
-
     from matrixdata.client import AsyncClient
 
 T = TypeVar("T")
@@ -199,12 +197,19 @@ class Portal:
 
     async def _host(self, make: Callable[[], Awaitable[AsyncClient]]) -> AsyncClient:
         client = await make()
-        await self._tasks.start(self._keep, client)
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks.start_soon(self._keep, client, opened)
+        await opened
         return client
 
-    async def _keep(self, client: AsyncClient, *, task_status: anyio.abc.TaskStatus[AsyncClient]) -> None:
+    async def _keep(self, client: AsyncClient, opened: asyncio.Future[None]) -> None:
+        # Not with anyio's TaskStatus: what that leaves in an error's traceback cannot be shown outside of a loop.
         try:
-            await client.run(task_status=task_status)
+            await client.run(lambda: None if opened.done() else opened.set_result(None))
+        except Exception as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
         finally:
             self._left.set()
 

@@ -165,7 +165,9 @@ def fill(
     if closed:
         c.execute("DELETE FROM gap WHERE id = ?", (gap_id,))
     else:
-        c.execute("UPDATE gap SET upper = ?, token = ?, problem = NULL WHERE id = ?", (upper, token, gap_id))
+        # A page with nothing new mends nothing: in a loop of pages the problem would come and go.
+        query = "UPDATE gap SET upper = ?, token = ?, problem = iif(?, NULL, problem) WHERE id = ?"
+        c.execute(query, (upper, token, bool(new), gap_id))
     return new, closed
 
 

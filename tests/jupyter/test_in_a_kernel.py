@@ -34,8 +34,8 @@ def kernel(first_cell, tmp_path):
     "F39",
     broken=Break(
         "matrixdata/connect/portal.py",
-        "portal = self._usable()\n        if",
-        "portal = self._usable()\n        __import__('asyncio').run(work(*arguments, **options))\n        if",
+        "loop = self._usable()\n        if",
+        "loop = self._usable()\n        __import__('asyncio').run(call._work())\n        if",
     ),
 )
 def test_both_faces_work_inside_the_running_loop_and_restart_and_run_all_resumes(kernel, first_cell):

@@ -102,8 +102,8 @@ def session(server_address, shared_kernel, tmp_path_factory):
     "F38",
     broken=Break(
         "matrixdata/connect/portal.py",
-        "return future.result()",
-        "return __import__('signal').pthread_sigmask(0, {2}) and None or future.result()",
+        "            call.join(self._is_running)\n        except",
+        "            __import__('signal').pthread_sigmask(0, {2}), call.join(self._is_running)\n        except",
     ),
 )
 @pytest.mark.parametrize("call", CALLS)

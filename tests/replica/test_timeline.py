@@ -189,3 +189,17 @@ def test_a_leader_that_was_replaced_can_commit_nothing_more(replica):
         await database.aclose()
 
     anyio.run(scenario)
+
+
+def test_the_problem_of_a_gap_stays_until_a_page_brings_something_new():
+    async def scenario(rooms):
+        newest = RoomChange(ROOM, events=(event(8), event(9)), limited=True, prev_batch="8")
+        await rooms.apply([newest], tokens={"t": "9"})
+        [gap] = await rooms.gaps(ROOM)
+        await rooms.gap_problem(gap, "the pages lead in a circle")
+        await rooms.fill(gap, [event(9), event(8)], token="8")
+        assert await rooms.gap_trouble() == "the pages lead in a circle"
+        await rooms.fill(gap, [event(7)], token="7")
+        assert await rooms.gap_trouble() is None
+
+    _with_rooms(scenario)
