@@ -90,12 +90,13 @@ class Call(Generic[T]):
 
     def result(self) -> T:
         """What came of it, once it ended."""
-        try:
-            if self._error is not None:
-                raise self._error
+        error, self._error = self._error, None
+        if error is None:
             return self._value
+        try:
+            raise error
         finally:
-            del self  # an error's traceback would keep what it is part of
+            del error, self  # its traceback would keep itself and all that stands in its frames
 
 
 class Portal:
