@@ -97,7 +97,9 @@ def test_five_hundred_events_sent_while_away_are_all_there_once_and_in_order(awa
     assert len(values) == 20 + missed
     assert history(collection) == on_server(away.raw, away.room_id)
     expected = {"sliding": "simplified_msc3575/sync", "v2": "/v3/sync"}[away.network.kind]
-    assert all(expected in seen.path for seen in away.network.seen if seen.is_sync)
+    in_step = [seen for seen in away.network.seen if seen.is_sync and b"matrixdata-invites" not in seen.body]
+    assert in_step
+    assert all(expected in seen.path for seen in in_step)
 
 
 def test_a_gap_is_shown_survives_a_restart_and_is_filled_later(away, monkeypatch):
