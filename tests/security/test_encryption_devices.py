@@ -241,10 +241,12 @@ def test_whom_a_server_or_member_adds_is_seen_and_gets_nothing_where_members_are
     ),
 )
 def test_a_key_file_cannot_put_another_ratchet_in_a_sessions_place(server: TestServer, tmp_path: Any) -> None:
-    alice, bob = server.connect(server.name("alice")), server.connect(server.name("bob"))
+    name = server.name("alice")
+    alice, bob = server.connect(name), server.connect(server.name("bob"))
     mine = alice.create_collection("readings", trust="all")
     mine.publish({"temp": 0.5})
-    mine.invite(bob.user_id)
+    server.raw(name).invite(mine.room_id, bob.user_id)  # as a client does it that offers no keys of the past
+    assert temps(mine) == [0.5]  # and so heard of it
     mine.publish({"temp": 1.5})
     theirs = bob.collection(mine.room_id, trust="all")
     assert temps(theirs) == [1.5]
