@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from matrixdata.client import AsyncClient
 
+log = logging.getLogger("matrixdata")
 T = TypeVar("T")
 _CLOSED = "this client is closed; call matrixdata.connect() again"
 _CLOSED_MEANWHILE = "the client was closed while this call was under way"
@@ -208,9 +210,10 @@ class Portal:
         try:
             await client.run(lambda: None if opened.done() else opened.set_result(None))
         except Exception as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
+            if not opened.done():
+                opened.set_exception(error)
+            elif not opened.cancelled():
+                log.exception("closing the client failed")
         finally:
             self._left.set()
 

@@ -5,6 +5,7 @@ What an interrupt keeps from the caller is handed out by the next call.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -49,7 +50,7 @@ class Subscription:
     def __init__(self, portal: Portal, subscription: AsyncSubscription) -> None:
         self._portal = portal
         self._subscription = subscription
-        self._visit: Call[Any] | None = None
+        self._own = threading.local()  # the last visit to the loop of each thread that reads here
 
     def __repr__(self) -> str:
         return repr(self._subscription)
@@ -88,7 +89,7 @@ class Subscription:
 
     def get(self, *, timeout: float | None = None) -> Record:
         """The next record; TimeoutError when none came within `timeout` seconds."""
-        return self._next(records_only=True, timeout=timeout).give()  # type: ignore[return-value]  # records only
+        return self._next(records_only=True, timeout=timeout).give(records_only=True)  # type: ignore[return-value]  # records only
 
     def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
@@ -102,7 +103,7 @@ class Subscription:
         self._subscription.arrivals.tell()
 
         def following() -> Record | Notice:
-            return self._next(records_only=False, timeout=timeout).give()
+            return self._next(records_only=False, timeout=timeout).give(records_only=False)
 
         return Stream(following)
 
@@ -138,10 +139,11 @@ class Subscription:
         A visit to the loop that was interrupted has to end first: it has its hands on the same items.
         """
         self._portal.check()
-        if self._visit is not None:
-            self._portal.drop(self._visit)
+        visit: Call[Any] | None = getattr(self._own, "visit", None)
+        if visit is not None:
+            self._portal.drop(visit)
         self._subscription.arrivals.hand.acknowledge()
 
     def _visited(self, work: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:  # noqa: ANN401  passed on
-        self._visit = call = Call(work, *arguments, **options)
+        self._own.visit = call = Call(work, *arguments, **options)
         return self._portal.run(call)

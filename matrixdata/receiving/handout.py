@@ -71,7 +71,9 @@ class Handout:
         lost, last = excess, self._ready[0]
         while excess:
             entry = self._ready.popleft()
-            if _counts(entry.item):
+            if entry.number <= self.handed:  # another task that reads here just got it
+                kept.append(entry)
+            elif _counts(entry.item):
                 excess, last = excess - 1, entry
             elif isinstance(entry.item, Dropped):
                 lost += entry.item.count
@@ -85,22 +87,40 @@ class Handout:
     # -- what is there ----------------------------------------------------------------------------------
     def waiting(self) -> int:
         """How many items are ready, those not counted that tell of the stream itself."""
-        return sum(1 for entry in tuple(self._ready) if _counts(entry.item))
+        return sum(1 for entry in tuple(self._ready) if entry.number > self.handed and _counts(entry.item))
 
     def records(self) -> int:
         """How many records are ready."""
-        return sum(1 for entry in tuple(self._ready) if isinstance(entry.item, Record))
+        return sum(
+            1 for entry in tuple(self._ready) if entry.number > self.handed and isinstance(entry.item, Record)
+        )
 
     def has(self, *, records_only: bool) -> bool:
         """Whether something is ready. With `records_only`, what comes before the first record is passed over."""
-        while records_only and self._ready and not isinstance(self._ready[0].item, Record):
+        while records_only and self._ready and self._ready[0].number > self.handed:
+            if isinstance(self._ready[0].item, Record):
+                break
             self._pass()
-        return bool(self._ready)
+        return self._first(records_only=records_only) is not None
+
+    def _first(self, *, records_only: bool) -> Ready | None:
+        """The next that nobody has: mostly the very first, unless another task that reads here just got that."""
+        if not self._ready:
+            return None
+        if self._ready[0].number > self.handed:
+            return self._ready[0]
+        wanted = (Record,) if records_only else (object,)
+        behind = (it for it in tuple(self._ready) if it.number > self.handed and isinstance(it.item, wanted))
+        return next(behind, None)
 
     # -- out --------------------------------------------------------------------------------------------
-    def give(self) -> Item:
+    def give(self, *, records_only: bool) -> Item:
         """The next item; there is one, says `has`. CPython interrupts neither an assignment nor a return."""
-        entry = self._ready[0]
+        entry = self._first(records_only=records_only)
+        if entry is None:
+            raise RuntimeError(
+                "two threads took the same moment to read here; give each a subscription of its own"
+            )
         self.handed = entry.number
         return entry.item
 
@@ -111,6 +131,8 @@ class Handout:
         for entry in tuple(self._ready):
             if len(found) == most:
                 break
+            if entry.number <= self.handed:
+                continue
             number = entry.number
             if isinstance(entry.item, Record):
                 found.append(entry.item)

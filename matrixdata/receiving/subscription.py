@@ -74,7 +74,7 @@ class AsyncSubscription:
             TimeoutError: none came within `timeout` seconds; the subscription goes on.
         """
         await self.arrivals.ready(records_only=True, timeout=timeout)
-        return self.arrivals.hand.give()  # type: ignore[return-value]  # records only
+        return self.arrivals.hand.give(records_only=True)  # type: ignore[return-value]  # records only
 
     async def take(self) -> list[Record]:
         """Every record that is ready, waiting until there is at least one; never empty."""
@@ -96,7 +96,7 @@ class AsyncSubscription:
 
         async def following() -> Record | Notice:
             await self.arrivals.ready(records_only=False, timeout=timeout)
-            return self.arrivals.hand.give()
+            return self.arrivals.hand.give(records_only=False)
 
         return AsyncStream(following)
 

@@ -148,6 +148,21 @@ def test_interrupts_at_any_moment_lose_no_record_and_double_none(collection, fac
     assert count, "nothing was interrupted"
 
 
+def test_threads_that_share_a_subscription_do_not_end_each_others_waiting(collection):
+    got = []
+    with collection.subscribe(start="new") as sub:
+        threads = [
+            threading.Thread(target=lambda: got.append(sub.get(timeout=20).value["temp"])) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for number in range(2):
+            collection.publish(reading(number), wait="sent")
+        for thread in threads:
+            thread.join()
+    assert sorted(got) == [0, 1]
+
+
 def test_an_interrupted_entering_leaves_the_cursor_free(server):
     proxy = server.proxy()
     client = server.connect(server.name(), url=proxy.url)

@@ -42,7 +42,7 @@ def test_each_item_is_handled_once_and_the_cursor_never_passes_what_is_not(steps
         hand.acknowledge()
         assert hand.at == (cursor(got[-1]) if got else None)
         if step == "get" and hand.has(records_only=True):
-            got.append(hand.give().value)
+            got.append(hand.give(records_only=False).value)
         elif step == "take":
             hand.handed, records = hand.records_to(count)
             got += [record.value for record in records]
@@ -60,7 +60,7 @@ def test_trimming_keeps_the_newest_and_counts_the_rest(pages, most):
         hand.trim(most)
     items = []
     while hand.has(records_only=False):
-        items.append(hand.give())
+        items.append(hand.give(records_only=False))
         hand.acknowledge()
     kept = [item.value for item in items if isinstance(item, Record)]
     told = [item.count for item in items if isinstance(item, Dropped)]
@@ -73,15 +73,15 @@ def test_what_tells_of_the_stream_is_never_dropped_and_passed_over_by_who_reads_
     hand, told = Handout(), CaughtUp(Position(2, "r"))
     hand.extend([entry(1), (cursor(2), told), entry(3), entry(4)])
     hand.trim(1)
-    assert hand.give() == told
+    assert hand.give(records_only=False) == told
     hand.acknowledge()
-    assert hand.give() == Dropped(2)
+    assert hand.give(records_only=False) == Dropped(2)
     hand.acknowledge()
     hand.extend([(cursor(4), told), entry(5)])
-    assert hand.give().value == 4
+    assert hand.give(records_only=False).value == 4
     hand.acknowledge()
     assert hand.has(records_only=True)
-    assert hand.give().value == 5
+    assert hand.give(records_only=False).value == 5
     hand.acknowledge()
     assert hand.at == cursor(5)
 
@@ -90,14 +90,22 @@ def test_a_place_is_saved_at_once_or_a_while_after_the_last_time():
     now = [0.0]
     hand = Handout(clock=lambda: now[0])
     hand.extend([entry(1), entry(2)])
-    hand.give()
+    hand.give(records_only=False)
     hand.acknowledge()
     assert hand.unsaved(now=False) is None
     assert hand.unsaved(now=True) == cursor(1)
     hand.saved(cursor(1))
     assert hand.unsaved(now=True) is None
-    hand.give()
+    hand.give(records_only=False)
     hand.acknowledge()
     assert hand.unsaved(now=False) is None
     now[0] = 1.0
     assert hand.unsaved(now=False) == cursor(2)
+
+
+def test_tasks_that_read_at_once_get_different_items():
+    hand = Handout()
+    hand.extend([entry(1), (cursor(1), CaughtUp(Position(1, "r"))), entry(2)])
+    assert [hand.give(records_only=True).value for _ in range(2) if hand.has(records_only=True)] == [1, 2]
+    assert not hand.has(records_only=True)
+    assert hand.waiting() == 0
