@@ -23,6 +23,15 @@ def test_there_are_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_one_title_and_its_sections_below_it(path):
+    texts = ["".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "markdown"]
+    assert texts[0].startswith("# ")
+    headings = re.findall(r"^(#*) ", "\n".join(texts), re.MULTILINE)
+    assert headings[0] == "#"
+    assert set(headings[1:]) == {"##"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs_secrets_and_places(path):
     for cell in cells(path):
         if cell["cell_type"] == "code":

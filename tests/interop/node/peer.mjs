@@ -72,13 +72,11 @@ const commands = {
         return client.createRoom({ invite, preset: "private_chat", initial_state });
     },
     async join({ room_id }) { await client.joinRoom(room_id); return {}; },
-    async invite({ room_id, user_id, share = false }) {
-        await client.invite(room_id, user_id, { shareEncryptedHistory: share });
-        return {};
-    },
+    async invite({ room_id, user_id }) { await client.invite(room_id, user_id); return {}; },
     async knows({ room_id }) {
         const found = client.getRoom(room_id);
         return { joined: found?.getMyMembership() === "join", encrypted: Boolean(found?.hasEncryptionStateEvent()),
+                 invited_by: found?.getMember(client.getUserId())?.events.member?.getSender() ?? null,
                  members: (found?.getJoinedMembers() ?? []).map((m) => m.userId) };
     },
     async send({ room_id, type, content }) { room(room_id); return client.sendEvent(room_id, type, content); },
