@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from matrixdata.collection.quarantine import InvalidRecords
 from matrixdata.collection.tables import HistoryEvent, history_event
 from matrixdata.receiving.records import invalid_record, microseconds
+from matrixdata.replica.rows import Decryption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from matrixdata.collection.ports import Services
     from matrixdata.receiving import SyncProgress
+
+
+_CLEAR = Decryption(None)
 
 
 async def complete(
@@ -38,8 +42,8 @@ async def history_events(services: Services, room_id: str, *, timeout: float) ->
     await services.freshness.ready(room_id, timeout=timeout)
     pages = services.rooms.scan(room_id).events()
     events = [event async for page in pages for event in page]
-    unread = await services.unread.decryptions(room_id) if any(event.sealed for event in events) else {}
-    return [history_event(event, *unread.get(event.event_id, (None, None))) for event in events]
+    found = await services.unread.decryptions(room_id) if any(event.sealed for event in events) else {}
+    return [history_event(event, found.get(event.event_id, _CLEAR)) for event in events]
 
 
 async def quarantined(services: Services, room_id: str, *, timeout: float) -> InvalidRecords:

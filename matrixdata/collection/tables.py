@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from matrixdata.model import JSON
-    from matrixdata.replica.rows import StateRow, StoredEvent
+    from matrixdata.replica.rows import Decryption, StateRow, StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,9 @@ class HistoryEvent:
         content: the content as it arrived; None once redacted.
         row_state: valid, invalid, undecryptable or redacted.
         encrypted: it came encrypted; type and content are then its own, once it could be read.
+        device: the device that encrypted it, as far as that is known; with `unauthenticated`, only as claimed.
+        standing: what was known of that device when it was read: `verified`, `cross-signed`, `unsigned`, `unknown` (no
+            longer listed) or `unauthenticated` (its key came from a backup, a file or another person).
         cause: why it cannot be read, a word of docs/encryption.md's table; None where it can.
         detail: and what would mend that.
     """
@@ -47,6 +50,8 @@ class HistoryEvent:
     content: JSON
     row_state: str
     encrypted: bool = False
+    device: str | None = None
+    standing: str | None = None
     cause: str | None = None
     detail: str | None = None
 
@@ -84,8 +89,8 @@ class Member:
     power_level: int
 
 
-def history_event(event: StoredEvent, cause: str | None = None, detail: str | None = None) -> HistoryEvent:
-    """A stored row as readers meet it; of one that cannot be read also why."""
+def history_event(event: StoredEvent, found: Decryption) -> HistoryEvent:
+    """A stored row as readers meet it; of one that came encrypted also how it could be read, or why not."""
     return HistoryEvent(
         event_id=event.event_id,
         sender=event.sender,
@@ -95,8 +100,10 @@ def history_event(event: StoredEvent, cause: str | None = None, detail: str | No
         content=_content(event.content),
         row_state=event.row_state,
         encrypted=event.sealed,
-        cause=cause,
-        detail=detail,
+        device=found.device,
+        standing=found.standing,
+        cause=found.cause,
+        detail=found.detail,
     )
 
 

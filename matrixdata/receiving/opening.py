@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from matrixdata.carrier.audience import ENCRYPTED
 from matrixdata.encryption.port import Clear, Session, Undecryptable
+from matrixdata.protocol.rules import is_text
 from matrixdata.replica.rows import Decryption
 
 if TYPE_CHECKING:
@@ -83,6 +84,4 @@ def _opened(event: Event, found: Clear | Undecryptable) -> Opened:
 
 
 def _is_type(text: str) -> bool:
-    return len(text.encode(errors="surrogatepass")) <= _LONGEST_TYPE and not any(
-        "\ud800" <= character <= "\udfff" for character in text
-    )
+    return is_text(text) and len(text.encode()) <= _LONGEST_TYPE

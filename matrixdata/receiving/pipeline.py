@@ -126,24 +126,28 @@ def _record_row(row: EventRow, rules: Rules) -> EventRow:
     """An edit is judged as the record that it would make; whether it may replace the other, the replica sees."""
     if row.type != RECORD:
         return _invalid(row, [Problem("", "version", f"{row.type} needs a newer matrixdata to be read")])
+    edits: str | None = None
     try:
         found = decode(row.content or b"")
-        row = replace(row, edits=edited_event(found))
-        content = unpack_record(new_content(found) if row.edits else found)
+        edits = edited_event(found)
+        content = unpack_record(new_content(found) if edits else found)
     except MalformedResponse as error:
         return _invalid(row, [Problem("", _FAULT, str(error))])
     except WireError as error:
-        return _invalid(row, error.problems)
-    row = replace(row, uid=None if row.edits else content.uid, schema=content.schema_hash)
+        return _invalid(replace(row, edits=edits), error.problems)
+    uid = None if edits else content.uid
     problems = rules.problems(content.value, content.schema_hash)
     if problems:
-        return _invalid(row, problems)
+        return _invalid(replace(row, edits=edits, uid=uid, schema=content.schema_hash), problems)
     time = rules.time_of(content.value)
-    if time is None and not row.edits:
+    if time is None and not edits:
         time = row.origin_time * 1000  # an edit leaves the record its own
     return replace(
         row,
-        record=row.edits is None,
+        edits=edits,
+        uid=uid,
+        schema=content.schema_hash,
+        record=edits is None,
         value=msgspec.json.encode(content.value),
         time=time,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matrixdata.replica.rows import Decryption
 from matrixdata.replica.scan import STORED, stored_event
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Sequence
 
-    from matrixdata.replica.rows import Decryption, EventRow, StoredEvent
+    from matrixdata.replica.rows import EventRow, StoredEvent
 
 _PART = 500
 
@@ -80,10 +81,10 @@ def causes(c: sqlite3.Connection, room_id: str | None) -> dict[str, int]:
     return dict(c.execute(query, () if room_id is None else (room_id,)).fetchall())
 
 
-def decryptions(c: sqlite3.Connection, room_id: str) -> dict[str, tuple[str | None, str | None]]:
-    """Cause and detail of what came encrypted to a room, by event id."""
+def decryptions(c: sqlite3.Connection, room_id: str) -> dict[str, Decryption]:
+    """How what came encrypted to a room was read, or why not, by event id."""
     query = (
-        "SELECT e.event_id, d.cause, d.detail FROM decryption d JOIN event e ON e.id = d.event"
-        " WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"
+        "SELECT e.event_id, d.session, d.device, d.standing, d.cause, d.detail FROM decryption d"
+        " JOIN event e ON e.id = d.event WHERE e.room = (SELECT id FROM room WHERE room_id = ?)"
     )
-    return {event_id: (cause, detail) for event_id, cause, detail in c.execute(query, (room_id,))}
+    return {event_id: Decryption(*found) for event_id, *found in c.execute(query, (room_id,))}

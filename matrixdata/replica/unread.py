@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from matrixdata.replica.database import Database
-    from matrixdata.replica.rows import EventRow, StoredEvent
+    from matrixdata.replica.rows import Decryption, EventRow, StoredEvent
 
 
 class Unread:
@@ -57,8 +57,8 @@ class Unread:
         """How many events cannot be read, by why; of one room or of all."""
         return await self._db.read(lambda c: decryptions.causes(c, room_id))
 
-    async def decryptions(self, room_id: str) -> dict[str, tuple[str | None, str | None]]:
-        """Cause and detail of what came encrypted to a room, by event id; None where it could be read."""
+    async def decryptions(self, room_id: str) -> dict[str, Decryption]:
+        """How what came encrypted to a room was read, or why not, by event id."""
         return await self._db.read(lambda c: decryptions.decryptions(c, room_id))
 
     async def reveal(self, room_id: str, rows: Sequence[EventRow]) -> Applied:

@@ -42,6 +42,9 @@ def test_who_is_invited_later_reads_what_was_published_before(server: TestServer
 
     wait_until(lambda: temps(theirs, on_incomplete="ignore") == [1, 2])
     assert theirs.query().completeness.complete
+    # Both were written with one key, which the writer's device gave as well, from the second on: it vouches for it.
+    vouched = ("cross-signed", writer.keys.status().device_id)
+    assert [(it.standing, it.device) for it in theirs.history() if it.encrypted] == [vouched] * 2
 
 
 def refused(seen: Seen) -> Answer | None:

@@ -46,3 +46,5 @@ def test_who_joins_by_a_js_invite_reads_what_js_sent_before(peers: Peers, server
     [invite] = wait_until(ours.invites)
     theirs = invite.accept(name="theirs")
     wait_until(lambda: [it.value for it in theirs.query(on_incomplete="ignore")] == [{"n": 1}])
+    [event] = [it for it in theirs.history() if it.encrypted]
+    assert (event.standing, event.device) == ("unauthenticated", js.device_id)  # its user's word, not its own
