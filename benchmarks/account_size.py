@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=50, help="the goal is stated for 500")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode, on both sides
     with tempfile.TemporaryDirectory() as home, md.LocalServer() as server:
         os.environ["MATRIXDATA_HOME"] = home
         address = address_of(server.directory)

@@ -65,7 +65,7 @@ def _pickle_key(store: Store) -> bytes:
     from matrixdata.encryption.vault import pickle_key, system_keyring  # noqa: PLC0415  not at `import matrixdata`
 
     in_use = store.keys.is_in_use()
-    return pickle_key(store.directory, keyring=system_keyring(), in_use=in_use)
+    return pickle_key(store.directory, find_keyring=system_keyring, in_use=in_use)
 
 
 def _batch_limit(intake: Intake, room_id: str) -> int:

@@ -17,6 +17,7 @@ from matrixdata.encryption.unpadded import decoded, encoded
 from matrixdata.errors import MatrixDataError, StoreCorrupt, StoreFull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger("matrixdata.encryption")
@@ -45,12 +46,18 @@ class Keyring(Protocol):
         ...
 
 
-def pickle_key(directory: Path, *, keyring: Keyring | None = None, in_use: bool = False) -> bytes:
+def _none() -> None:
+    return None
+
+
+def pickle_key(
+    directory: Path, *, find_keyring: Callable[[], Keyring | None] = _none, in_use: bool = False
+) -> bytes:
     """The store's key: 32 bytes, made at first use.
 
     Args:
         directory: of the store, its owner's alone.
-        keyring: where a new key is kept; None: in the file.
+        find_keyring: gives where a new key is kept, None for the file. Called only when it has to be known.
         in_use: secrets are sealed with it already, so that a new one would lose them.
 
     Raises:
@@ -68,14 +75,14 @@ def pickle_key(directory: Path, *, keyring: Keyring | None = None, in_use: bool 
                 "here can still be sent from this store once the encryption keys are dropped: see docs/encryption.md",
                 path=str(path),
             )
-        where = _make(path, keyring)
-    return _key(where, path, keyring)
+        where = _make(path, find_keyring())
+    return _key(where, path, find_keyring)
 
 
-def _key(where: str, path: Path, keyring: Keyring | None) -> bytes:
+def _key(where: str, path: Path, find_keyring: Callable[[], Keyring | None]) -> bytes:
     text: str | None
     if where.startswith(_IN_KEYRING):
-        name = where.removeprefix(_IN_KEYRING)
+        name, keyring = where.removeprefix(_IN_KEYRING), find_keyring()
         try:
             text = keyring.get(name) if keyring else None
         except OSError as error:

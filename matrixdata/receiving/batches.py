@@ -6,11 +6,11 @@ Its records are read when they are stored, and not kept: compressed, a page of h
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from matrixdata.model import Problem, RowState
 from matrixdata.model.member import member_key, split_key

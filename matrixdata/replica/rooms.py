@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from matrixdata.errors import StoreCorrupt, StoreLocked
@@ -235,7 +234,7 @@ class Rooms:
             + " ORDER BY s.type, s.state_key"
         )
         rows = await self._db.read(lambda c: c.execute(query, (room_id, *types)).fetchall())
-        return [replace(StateRow(*row[:-1]), redacted=bool(row[-1])) for row in rows]
+        return [StateRow(*[*row[:-1], bool(row[-1])]) for row in rows]
 
     async def joined(self) -> list[str]:
         """Rooms we are in, as last seen."""

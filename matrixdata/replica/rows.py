@@ -1,16 +1,20 @@
-"""What the flows hand to the replica and get from it: plain rows, no SQL."""
+"""What the flows hand to the replica and get from it: plain rows, no SQL.
+
+Those of which there may be millions are structs: made, and copied with a change, in a tenth of a dataclass's time.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@dataclass(frozen=True, slots=True)
-class Decryption:
+class Decryption(msgspec.Struct, frozen=True):
     """How an event that came encrypted could be read, or why not.
 
     Attributes:
@@ -27,8 +31,7 @@ class Decryption:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(msgspec.Struct, frozen=True):
     """One event after the pipeline: exactly one row state, the raw content kept.
 
     Attributes:
@@ -70,8 +73,7 @@ class EventRow:
     sealed: Decryption | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StateRow:
+class StateRow(msgspec.Struct, frozen=True):
     """One current state event.
 
     Attributes:
@@ -161,8 +163,7 @@ class LostRecord:
     origin_time: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """An event as read back from the replica.
 
     Attributes:

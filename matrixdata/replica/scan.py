@@ -43,9 +43,8 @@ def stored_event(row: Any) -> StoredEvent:  # noqa: ANN401  a row of the columns
     Raises:
         Damaged: its bytes changed on the disk. So this belongs inside `Database.read` and `Snapshot.run`.
     """
-    *columns, record, content = row
-    event = StoredEvent(*columns)
-    event = replace(event, edited=bool(event.edited), sealed=bool(event.sealed))
+    *columns, edited, schema, sealed, record, content = row
+    event = StoredEvent(*[*columns, bool(edited), schema, bool(sealed)])
     if record != record_sum(
         event.event_id, event.sender, event.uid, event.time, event.value
     ) or content != text_sum(event.content):

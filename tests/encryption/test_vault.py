@@ -40,11 +40,16 @@ class Ring:
         self.entries.pop(name)
 
 
+def not_to_be_asked() -> vault.Keyring:
+    """Looking for it takes a tenth of a second, a question to the session bus, and maybe a dialogue."""
+    raise AssertionError("the key is in the file")
+
+
 def test_a_store_keeps_its_key_in_a_private_file(tmp_path: Path) -> None:
     key = vault.pickle_key(tmp_path)
     assert len(key) == 32
     assert vault.pickle_key(tmp_path, in_use=True) == key
-    assert vault.pickle_key(tmp_path, keyring=Ring(), in_use=True) == key
+    assert vault.pickle_key(tmp_path, find_keyring=not_to_be_asked, in_use=True) == key
     assert [each.name for each in tmp_path.iterdir()] == [vault.FILE]
     if sys.platform != "win32":
         assert (tmp_path / vault.FILE).stat().st_mode & 0o777 == 0o600
@@ -58,31 +63,31 @@ def test_two_stores_have_two_keys(tmp_path: Path) -> None:
 
 def test_with_a_keyring_the_file_holds_no_key(tmp_path: Path) -> None:
     ring = Ring()
-    key = vault.pickle_key(tmp_path, keyring=ring)
+    key = vault.pickle_key(tmp_path, find_keyring=lambda: ring)
     assert vault.encoded(key) in ring.entries.values()
     assert vault.encoded(key) not in (tmp_path / vault.FILE).read_text()
-    assert vault.pickle_key(tmp_path, keyring=ring, in_use=True) == key
+    assert vault.pickle_key(tmp_path, find_keyring=lambda: ring, in_use=True) == key
 
 
 def test_a_keyring_that_takes_nothing_is_done_without(tmp_path: Path) -> None:
     ring = Ring()
     ring.locked = True
-    key = vault.pickle_key(tmp_path, keyring=ring)
+    key = vault.pickle_key(tmp_path, find_keyring=lambda: ring)
     assert vault.pickle_key(tmp_path) == key
 
 
 @pytest.mark.parametrize("case", ["locked", "emptied", "absent"])
 def test_a_key_in_a_keyring_that_does_not_give_it_is_never_replaced(tmp_path: Path, case: str) -> None:
     ring = Ring()
-    key = vault.pickle_key(tmp_path, keyring=ring)
+    key = vault.pickle_key(tmp_path, find_keyring=lambda: ring)
     kept = dict(ring.entries)
     ring.locked = case == "locked"
     if case == "emptied":
         ring.entries.clear()
     with pytest.raises(StoreCorrupt, match="keyring"):
-        vault.pickle_key(tmp_path, keyring=None if case == "absent" else ring)
+        vault.pickle_key(tmp_path, find_keyring=lambda: None if case == "absent" else ring)
     ring.locked, ring.entries = False, kept
-    assert vault.pickle_key(tmp_path, keyring=ring) == key
+    assert vault.pickle_key(tmp_path, find_keyring=lambda: ring) == key
 
 
 def test_a_key_that_is_gone_while_it_is_needed_is_not_made_anew(tmp_path: Path) -> None:
@@ -129,7 +134,7 @@ def test_of_many_at_once_all_get_the_same_key(tmp_path: Path, with_ring: bool) -
 
     def open_it() -> None:
         gate.wait()
-        keys.append(vault.pickle_key(tmp_path, keyring=ring))
+        keys.append(vault.pickle_key(tmp_path, find_keyring=lambda: ring))
 
     threads = [threading.Thread(target=open_it) for _ in range(8)]
     for each in threads:
