@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import anyio
 import anyio.to_thread
+from msgspec.structs import replace
 
 from matrixdata.collection.report import PublishReport, RejectedRow
 from matrixdata.errors import RecordInvalid, TooLarge
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OnError = Literal["collect", "raise"]
 Progress = Callable[[int, int], None]
+_SENT = frozenset({"sent", "synced"})
 _GROUP = 250
 # A slow source of rows (a sensor) is not made to wait for a full group. What counts is the time spent waiting for it.
 _GROUP_SECONDS = 0.05
@@ -57,6 +58,7 @@ class Bulk:
         few = _FEW if batch is None else 0 if batch else sys.maxsize
         self._filling = Filling(services.acceptance, room_id, rules, few=few, refuse=self._refuse)
         self._moved = 0  # records of this client that got further, whichever they are
+        self._accepted = self._sent = self._past = 0  # records; of the first receipts, which have an outcome
 
     async def accept(self, data: object, progress: Progress | None) -> None:
         """Check and queue every row; with on_error="raise" all rows are checked before any is queued."""
@@ -111,17 +113,22 @@ class Bulk:
             items = [each.item for each in part]
             accepted = await self._services.acceptance.accept(items, job=rows)
             self._receipts += zip(accepted, (item.records for item in items), strict=True)
+            self._accepted += sum(item.records for item in items)
             self._services.sender.wake()
             if progress is not None:
-                progress(self._sent(), self._accepted())
+                self._look()
+                progress(self._sent, self._accepted)
 
-    def _accepted(self) -> int:
-        return sum(records for _, records in self._receipts)
+    def _look(self) -> None:
+        """Go on to the first that has no outcome yet: they are sent in order, and there may be a million."""
+        while self._past < len(self._receipts):
+            receipt, records = self._receipts[self._past]
+            if receipt.state in {"held", "queued"}:
+                break
+            self._past += 1
+            self._sent += records if receipt.state in _SENT else 0
 
-    def _sent(self) -> int:
-        return self._in({"sent", "synced"})
-
-    def _in(self, states: set[str]) -> int:
+    def _in(self, states: Collection[str]) -> int:
         """How many records are in some states."""
         return sum(records for receipt, records in self._receipts if receipt.state in states)
 
@@ -143,9 +150,11 @@ class Bulk:
         deadline, done = anyio.current_time() + timeout, 0
         for receipt, records in [*await self._earlier(), *self._receipts]:
             while receipt.state not in settled:
-                before = self._sent(), self._moved
+                self._look()
+                before = self._past, self._moved
                 moved = await _moves(receipt, min(1.0, deadline - anyio.current_time()))
-                if not moved and (self._sent(), self._moved) == before:
+                self._look()
+                if not moved and (self._past, self._moved) == before:
                     if anyio.current_time() >= deadline:
                         return
                     continue
@@ -153,7 +162,7 @@ class Bulk:
             deadline = anyio.current_time() + timeout
             done += records
             if progress is not None:
-                progress(min(done, self._accepted()), self._accepted())
+                progress(min(done, self._accepted), self._accepted)
 
     async def _earlier(self) -> list[tuple[AsyncReceipt, int]]:
         """The last of the rows that an earlier run had accepted, if it is still under way."""
@@ -173,8 +182,8 @@ class Bulk:
     def report(self) -> PublishReport:
         """The outcome so far."""
         return PublishReport(
-            accepted=self._accepted(),
-            sent=self._sent(),
+            accepted=self._accepted,
+            sent=self._in(_SENT),
             stuck=tuple((r.uid, r.reason or "") for r, _ in self._receipts if r.state == "stuck"),
             stuck_records=self._in({"stuck"}),
             rejected=tuple(self._rejected),

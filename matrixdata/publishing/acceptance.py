@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from matrixdata.errors import RecordInvalid
 from matrixdata.model.member import event_of

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
 import anyio
+from msgspec.structs import replace
 
 from matrixdata.errors import NotSent, Rejected, StoreFull
 from matrixdata.model import html

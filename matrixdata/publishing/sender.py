@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
+from msgspec.structs import replace
 
 from matrixdata.errors import MatrixDataError
 from matrixdata.protocol.requests import SEND_TIMEOUT
@@ -147,16 +147,14 @@ class Sender:
         waiting = self._receipts.waiting()
         if not waiting:
             return
-        here = {item.txn_id: item for item in await self._outbox.by_txn([item.txn_id for item in waiting])}
-        for item in waiting:
-            found = here.get(item.txn_id)
-            if found is None:
-                # It left the outbox: that process syncs too, and has met the echo.
-                event_id = await self._readback.arrived(item)
-                if event_id is None:
-                    continue
-                found = replace(item, state="synced", event_id=event_id)
-            self._receipts.update(found)
+        moved, gone = await self._outbox.moved(waiting)
+        for item in moved:
+            self._receipts.update(item)
+        for item in gone:
+            # That process syncs too, and has met the echo.
+            event_id = await self._readback.arrived(item)
+            if event_id is not None:
+                self._receipts.update(replace(item, state="synced", event_id=event_id))
 
     async def _start(self, rooms: anyio.abc.TaskGroup) -> None:
         for room_id in await self._outbox.rooms_waiting(skip=self._busy):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from matrixdata.model.steps import reached
 from matrixdata.replica import wire as wires
@@ -27,7 +29,7 @@ from matrixdata.replica.wire import NotBegun, Wire
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from matrixdata.replica.database import Database
     from matrixdata.replica.jobs import JobRows
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     Seal = Callable[[sqlite3.Connection], Wire | None]
 
 log = logging.getLogger("matrixdata.replica")
+
+_PART = 500
+# What becomes of an item.
+_CHANGING = "state, event_id, reason, attempts, next_attempt, batch"
+_changing = attrgetter(*_CHANGING.split(", "))
 
 
 class Outbox:
@@ -79,9 +86,13 @@ class Outbox:
         """Rooms in which something is queued, the oldest first."""
         skipped = list(skip)
         marks = ",".join("?" * len(skipped))
+        # From room to room along the index: however much is queued, each costs one look.
+        waiting = "SELECT min(room_id) FROM outbox WHERE state = 'queued' AND batch IS NULL"
+        oldest = "SELECT min(ifnull(turn, id)) FROM outbox WHERE state = 'queued' AND batch IS NULL AND room_id = room"
         query = (
-            "SELECT room_id FROM outbox WHERE state = 'queued' AND batch IS NULL"  # noqa: S608  only ? marks
-            f" AND room_id NOT IN ({marks}) GROUP BY room_id ORDER BY min(id) LIMIT ?"
+            f"WITH RECURSIVE waiting (room) AS ({waiting} UNION ALL SELECT ({waiting} AND room_id > room)"  # noqa: S608  constants and ? marks
+            " FROM waiting WHERE room IS NOT NULL) SELECT room FROM waiting"
+            f" WHERE room IS NOT NULL AND room NOT IN ({marks}) ORDER BY ({oldest}) LIMIT ?"
         )
         rows = await self._db.read(lambda c: c.execute(query, (*skipped, most)).fetchall())
         return [room_id for (room_id,) in rows]
@@ -100,12 +111,15 @@ class Outbox:
         return await self._first(which, (item.room_id, item.place))
 
     async def is_crowded(self, room_id: str, most: int) -> bool:
-        """Whether more than so many records wait in a room that surely never left and may be packed."""
+        """Whether more than so many records that surely never left and may be packed are next in a room's queue.
+
+        It looks at the next few hundred only, since it is asked before each record is sent.
+        """
         query = (
-            "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE state = 'queued' AND room_id = ? AND batch IS NULL"
-            " AND attempts = 0 AND records = 1 AND alone = 0 LIMIT ?)"
+            "SELECT count(*) FROM (SELECT attempts, records, alone FROM outbox WHERE state = 'queued' AND room_id = ?"
+            " AND batch IS NULL ORDER BY ifnull(turn, id) LIMIT ?) WHERE attempts = 0 AND records = 1 AND alone = 0"
         )
-        return await self._db.read(lambda c: c.execute(query, (room_id, most + 1)).fetchone()[0] > most)
+        return await self._db.read(lambda c: c.execute(query, (room_id, 4 * most)).fetchone()[0] > most)
 
     async def pack(self, room_id: str, packing: Packing) -> int:
         """Make one batch of the records at the head of a room's queue, as far as they surely never left; how many."""
@@ -132,11 +146,17 @@ class Outbox:
 
     async def by_txn(self, txn_ids: Sequence[str]) -> list[OutboxItem]:
         """The items with these transaction ids that are still here."""
-        query = f"SELECT {COLUMNS} FROM entry WHERE txn_id = ?"  # noqa: S608  constants
+        return await self._db.read(lambda c: [item_of(row) for row in _by_txn(c, COLUMNS, txn_ids)])
 
-        def work(c: sqlite3.Connection) -> list[OutboxItem]:
-            found = (c.execute(query, (txn_id,)).fetchone() for txn_id in txn_ids)
-            return [item_of(row) for row in found if row]
+    async def moved(self, items: Sequence[OutboxItem]) -> tuple[list[OutboxItem], list[OutboxItem]]:
+        """Of these items those that are not as they were, as they are now; and those that are gone."""
+        known = {item.txn_id: item for item in items}
+
+        def work(c: sqlite3.Connection) -> tuple[list[OutboxItem], list[OutboxItem]]:
+            now = {row[0]: row for row in _by_txn(c, f"txn_id, {_CHANGING}", [*known])}
+            gone = [item for txn_id, item in known.items() if txn_id not in now]
+            moved = [txn_id for txn_id, row in now.items() if _changing(known[txn_id]) != tuple(row[1:])]
+            return [item_of(row) for row in _by_txn(c, COLUMNS, moved)], gone
 
         return await self._db.read(work)
 
@@ -340,3 +360,10 @@ class Outbox:
 
         for item in await self._db.write(work):
             self._tell(item)
+
+
+def _by_txn(c: sqlite3.Connection, columns: str, txn_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(txn_ids), _PART):
+        part = txn_ids[start : start + _PART]
+        marks = ",".join("?" * len(part))
+        yield from c.execute(f"SELECT {columns} FROM entry WHERE txn_id IN ({marks})", part)  # noqa: S608  constants and ? marks

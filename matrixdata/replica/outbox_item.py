@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class OutboxItem:
-    """One accepted write.
+
+class OutboxItem(msgspec.Struct, frozen=True):
+    """One accepted write. Its fields are the columns of its row.
 
     Attributes:
         id: its place in the order of acceptance; 0 before it is stored.

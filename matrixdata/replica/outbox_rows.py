@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from matrixdata.errors import Conflict
 from matrixdata.replica.outbox_item import OutboxItem
@@ -20,16 +20,12 @@ if TYPE_CHECKING:
 ROLLED_BACK = "rolled_back"
 """Why an item is stuck that the server had acknowledged before it was restored from a backup."""
 
-COLUMNS = (
-    "id, room_id, uid, txn_id, type, content, value, time, accepted_at, state, event_id, reason, "
-    "attempts, first_attempt, last_attempt, next_attempt, after_event, records, made, batch, turn, alone"
-)
+COLUMNS = ", ".join(OutboxItem.__struct_fields__)
 
 
 def item_of(row: sqlite3.Row | tuple[object, ...]) -> OutboxItem:
     """From the values of COLUMNS."""
-    names = COLUMNS.split(", ")
-    item = OutboxItem(**dict(zip(names, row, strict=True)))
+    item = OutboxItem(*row)
     return replace(item, made=bool(item.made), alone=bool(item.alone)) if item.made or item.alone else item
 
 

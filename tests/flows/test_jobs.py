@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import matrixdata as md
+from matrixdata.publishing import AsyncReceipt
 from tests.servers import SCHEMA, uids
 
 pytestmark = pytest.mark.server
@@ -106,3 +107,20 @@ def test_the_same_job_from_two_machines_counts_once_for_readers(server, name, co
 def test_a_job_needs_a_name(collection, job):
     with pytest.raises((ValueError, TypeError), match="job="):
         collection.publish_many(rows(1), job=job)
+
+
+@pytest.mark.parametrize("progress", [None, lambda done, total: None])
+def test_a_row_of_many_costs_no_more_than_one_of_few(collection, monkeypatch, progress):
+    looks = 0
+    state = AsyncReceipt.state.fget
+
+    def looked(receipt):
+        nonlocal looks
+        looks += 1
+        return state(receipt)
+
+    monkeypatch.setattr(AsyncReceipt, "state", property(looked))
+    rows = [{"device": "d1", "temp": number} for number in range(300)]
+    report = collection.publish_many(rows, batch=False, timeout=60, progress=progress)
+    assert report.sent == 300
+    assert looks < 30 * 300

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from matrixdata.publishing import Receipts
 from matrixdata.replica.outbox_item import OutboxItem
