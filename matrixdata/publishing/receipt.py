@@ -158,7 +158,8 @@ class Receipts:
 
     def waiting(self) -> list[OutboxItem]:
         """The items of held receipts that are still under way."""
-        return [receipt._item for receipt in self._held.values() if receipt.state in {"queued", "sent"}]
+        held = (receipt._item for receipt in self._held.values())
+        return [item for item in held if item.state in {"queued", "sent"}]
 
     def dropped(self, txn_ids: Sequence[str]) -> None:
         """These items were dropped unsent."""
