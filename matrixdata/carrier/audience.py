@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -30,8 +29,7 @@ class State(Protocol):
     def content(self) -> bytes: ...  # noqa: D102  JSON text
 
 
-@dataclass(frozen=True, slots=True)
-class Audience:
+class Audience(msgspec.Struct, frozen=True):
     """Who reads a room.
 
     Attributes:

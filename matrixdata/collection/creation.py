@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from matrixdata.carrier.audience import ENCRYPTION, VISIBILITY
 from matrixdata.collection.trust import ENCRYPTION_CONTENT, check_trust, check_user_ids
@@ -53,8 +54,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(msgspec.Struct, frozen=True):
     """A collection to be made, checked."""
 
     name: str

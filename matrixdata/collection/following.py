@@ -7,7 +7,6 @@ servers copy them as they were before the old room was closed (measured).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -47,8 +46,7 @@ _LOOK = 0.05
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
+class _Room(msgspec.Struct, frozen=True):
     """A room of the chain, as the server has it now."""
 
     room_id: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.carrier import Keys
 from matrixdata.errors import Unsupported
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from matrixdata.carrier.past import Past
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(msgspec.Struct, frozen=True):
     """The parts of one client.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from matrixdata.collection.display import Asked, asked
 from matrixdata.errors import MatrixDataError
@@ -26,8 +27,7 @@ _TAKES = 'it takes "-24h" (s, m, h, d, w), "2026-01-01T00:00:00Z", an aware date
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-@dataclass(frozen=True, slots=True)
-class QuerySpec:
+class QuerySpec(msgspec.Struct, frozen=True):
     """A query, checked: every mistake in it raised when it was made."""
 
     span: Span

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -21,8 +20,7 @@ OWNER_LEVEL = 100
 CREATOR_LEVEL = 2**53 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class PowerLevels:
+class PowerLevels(msgspec.Struct, frozen=True):
     """The power levels of one room; malformed parts count as absent."""
 
     content: Mapping[str, Any]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import msgspec
 from vodozemac import DecodeException, MegolmDecryptionException, MegolmMessage
 
 from matrixdata.encryption import inbound, outbound, recipients, withheld
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 _DIGEST = 16  # bytes; enough that no two events of a store meet
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+class _Message(msgspec.Struct, frozen=True):
     """One event of the page whose envelope is in order."""
 
     place: int

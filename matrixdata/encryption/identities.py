@@ -6,9 +6,9 @@ Public keys only.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from vodozemac import Ed25519PublicKey, KeyException
 
 from matrixdata.encryption.device_keys import identity_keys
@@ -28,8 +28,7 @@ _SELECT = "SELECT user_id, master, self_signing, user_signing, pinned, verified,
 _Row = tuple[str, str, str | None, str | None, str, int, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """The cross-signing identity of a user, as their server gives it now.
 
     Attributes:

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from vodozemac import AnyOlmMessage, Curve25519PublicKey
 
 from matrixdata.encryption import device_answers, device_lists, olm, olm_sessions
@@ -47,8 +48,7 @@ class Message:
         return hashlib.sha256(head + self.ciphertext).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Decrypted:
+class Decrypted(msgspec.Struct, frozen=True):
     """What was inside, and the fingerprint of the device that sent it, by its own word if `event.device_id` is None."""
 
     event: ToDevice
@@ -80,8 +80,7 @@ class AccountAtWork:
         self._account = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(msgspec.Struct, frozen=True):
     session: Session
     clear: bytes
     is_new: bool = False  # the session, which used up a one-time key

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from matrixdata.encryption.port import Outgoing
 from matrixdata.encryption.reading import json_text, object_at, parsed_object
@@ -22,8 +23,7 @@ MOST_MESSAGES = 100
 _COLUMNS = "id, kind, body, event_type"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """A request under way, and what its maker noted about it."""
 
     request: Outgoing

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -77,8 +79,7 @@ class ToDevice:
     device_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncChanges:
+class SyncChanges(msgspec.Struct, frozen=True):
     """What one sync response says to the engine.
 
     Attributes:
@@ -97,16 +98,14 @@ class SyncChanges:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """One Megolm session of one room."""
 
     room_id: str
     session_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """What a sync response, or the answer to a request, changed.
 
     Attributes:
@@ -140,8 +139,7 @@ class Outgoing:
     event_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """What is to be done before something can be encrypted for a room: send these, then ask again.
 
     Attributes:
@@ -153,8 +151,7 @@ class Prepared:
     left_out: tuple[tuple[Device, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(msgspec.Struct, frozen=True):
     """A decrypted room event.
 
     Attributes:
@@ -172,8 +169,7 @@ class Clear:
     standing: Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Undecryptable:
+class Undecryptable(msgspec.Struct, frozen=True):
     """Why an event cannot be read now, and in a sentence what would mend that."""
 
     cause: Cause
@@ -181,8 +177,7 @@ class Undecryptable:
     session_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encrypted:
+class Encrypted(msgspec.Struct, frozen=True):
     """An encrypted room event to send as m.room.encrypted. The ratchet behind it is written in the same transaction."""
 
     content: bytes

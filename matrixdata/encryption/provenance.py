@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.encryption import device_lists, identities, inbound
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 _RANK: dict[Standing, int] = {"unknown": 0, "unsigned": 1, "cross-signed": 2, "verified": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True):
     """Where a session comes from, as far as can be said.
 
     Attributes:

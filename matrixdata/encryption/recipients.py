@@ -5,7 +5,6 @@ The policy is our user's own and never comes from the room. It sends nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,8 +37,7 @@ _WHY: dict[Standing, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RoomPolicy:
+class RoomPolicy(msgspec.Struct, frozen=True):
     """Whom we trust in one room.
 
     Attributes:
@@ -55,8 +53,7 @@ class RoomPolicy:
         return self.members is None or user_id in self.members or user_id == own
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(msgspec.Struct, frozen=True):
     """A device that gets no key: `code` as in m.room_key.withheld, `why` for people."""
 
     device: Device
@@ -64,8 +61,7 @@ class LeftOut:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """Who gets the key of a session, and who not. Our own device is in neither: it has the key."""
 
     devices: tuple[Device, ...]

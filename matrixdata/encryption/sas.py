@@ -7,6 +7,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from matrixdata.encryption.unpadded import encoded
 from matrixdata.protocol.canonical import canonical_json
 
@@ -60,8 +62,7 @@ class Party:
         return of_device if self.master is None else {f"ed25519:{self.master}": self.master, **of_device}
 
 
-@dataclass(frozen=True, slots=True)
-class ShortString:
+class ShortString(msgspec.Struct, frozen=True):
     """What both people compare.
 
     Attributes:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -35,8 +36,7 @@ class Me:
     new_id: Callable[[], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """One transaction. Whoever opened it commits it; a verb that raises leaves it to be rolled back."""
 
     connection: sqlite3.Connection

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
 
 from matrixdata.errors import Rejected, Unknown
 from matrixdata.protocol import identity_requests
@@ -52,8 +53,7 @@ class Courier(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True):
     """One client's.
 
     Attributes:

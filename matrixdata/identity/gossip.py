@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.encryption import (
     backup,
@@ -32,8 +33,7 @@ log = logging.getLogger("matrixdata.identity")
 _REQUEST, _SEND = "m.secret.request", "m.secret.send"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(msgspec.Struct, frozen=True):
     name: str
     devices: frozenset[str]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.encryption import cross_signing, device_keys, identities, stored_secrets
 from matrixdata.encryption.stored_secrets import MASTER, SELF_SIGNING, USER_SIGNING
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 OF_IDENTITY = frozenset({MASTER, SELF_SIGNING, USER_SIGNING})
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True):
     """Where this device stands.
 
     Attributes:

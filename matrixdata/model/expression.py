@@ -20,8 +20,9 @@ Semantics (two-valued: every test is true or false, and Not turns one into the o
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,16 +33,14 @@ Kind: TypeAlias = Literal["null", "boolean", "number", "string", "array", "objec
 Operator: TypeAlias = Literal["=", "!=", ">", ">=", "<", "<="]
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(msgspec.Struct, frozen=True):
     """A scalar to compare with. The kind keeps `true` and 1 apart, which Python's `==` does not."""
 
     kind: Kind
     value: str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True):
     """`path op operand`. With `>`, `>=`, `<`, `<=` the operand is a number or a string."""
 
     path: Path
@@ -49,37 +48,32 @@ class Compare:
     operand: Operand
 
 
-@dataclass(frozen=True, slots=True)
-class In:
+class In(msgspec.Struct, frozen=True):
     """The value at `path` equals one of the operands; never, when there are none."""
 
     path: Path
     operands: tuple[Operand, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Exists:
+class Exists(msgspec.Struct, frozen=True):
     """Something, possibly null, stands at `path`."""
 
     path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(msgspec.Struct, frozen=True):
     """All of them; true when there are none."""
 
     operands: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(msgspec.Struct, frozen=True):
     """At least one of them; false when there are none."""
 
     operands: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True):
     """The opposite."""
 
     operand: Expression

@@ -51,8 +51,7 @@ _TRIES = 4
 _FULL = 0.88
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """One batch.
 
     Attributes:
@@ -172,8 +171,7 @@ class Member:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BatchContent:
+class BatchContent(msgspec.Struct, frozen=True):
     """What a batch event says, its records still compressed.
 
     Attributes:

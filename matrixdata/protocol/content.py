@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+
+import msgspec
 
 from matrixdata.errors import RecordInvalid
 from matrixdata.model.problem import Problem, shown
@@ -37,8 +38,7 @@ COMPATIBILITIES: tuple[Compatibility, ...] = get_args(Compatibility)
 _HASH = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordContent:
+class RecordContent(msgspec.Struct, frozen=True):
     """What a record event says.
 
     Attributes:
@@ -52,24 +52,21 @@ class RecordContent:
     schema_hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimeField:
+class TimeField(msgspec.Struct, frozen=True):
     """Where records state their time: a JSON Pointer and the unit, as `read_time` takes them."""
 
     pointer: str
     unit: TimeUnit
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaReference:
+class SchemaReference(msgspec.Struct, frozen=True):
     """The schema in force: the state key of its event and its content hash."""
 
     version: str
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionState:
+class CollectionState(msgspec.Struct, frozen=True):
     """What `io.matrixdata.collection` says of a room.
 
     Attributes:
@@ -87,8 +84,7 @@ class CollectionState:
     require_schema: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaState:
+class SchemaState(msgspec.Struct, frozen=True):
     """What one `io.matrixdata.schema` event says. Its author is the event's sender.
 
     Attributes:

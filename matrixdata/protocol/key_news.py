@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 _Token = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
-@dataclass(frozen=True, slots=True)
-class ToDeviceEvent:
+class ToDeviceEvent(msgspec.Struct, frozen=True):
     """An event sent to this device (client-server API, "Send-to-Device messaging"); `content` is parsed JSON."""
 
     type: str
@@ -24,8 +22,7 @@ class ToDeviceEvent:
     content: Mapping[str, JSON]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyNews:
+class KeyNews(msgspec.Struct, frozen=True):
     """The part of a sync response that is for the encryption engine.
 
     Attributes:

@@ -23,8 +23,7 @@ class MalformedResponse(Unknown, ValueError):
     """The server's answer is not what the specification says it is, so what it did is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomUpdate:
+class RoomUpdate(msgspec.Struct, frozen=True):
     """What one response says of one room.
 
     Attributes:
@@ -47,8 +46,7 @@ class RoomUpdate:
     unreadable: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SyncBatch:
+class SyncBatch(msgspec.Struct, frozen=True):
     """One sync response: everything in it, and the token that covers it. `keys`: None where keys were not asked for."""
 
     token: str

@@ -7,7 +7,6 @@ before a byte leaves, so that after any crash it is known what may have arrived.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,8 +79,7 @@ class Barred(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(msgspec.Struct, frozen=True):
     """What rooms send with.
 
     Attributes:

@@ -47,16 +47,14 @@ CARRIERS = (RECORD, BATCH)
 _MOST_FAILURES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A record of ours on the server. `same`: it is that record, and not another under its uid."""
 
     event_id: str
     same: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Since:
+class _Since(msgspec.Struct, frozen=True):
     """From when, by both clocks, and as which device a transaction id has been in use."""
 
     monotonic: float

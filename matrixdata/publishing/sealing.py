@@ -5,10 +5,10 @@ Nothing is ever sent in clear into a room that is encrypted, or of which nobody 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 from matrixdata.carrier.audience import AUDIENCE_TYPES, ENCRYPTED, ENCRYPTION, Audience, audience_of
 from matrixdata.errors import DeviceUntrusted, LoggedOut, Rejected, Unknown
@@ -35,8 +35,7 @@ _BELIEVED = 60.0
 _ROUNDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """What is known of a room: its audience, None where it is not encrypted; and until when that is believed."""
 
     audience: Audience | None

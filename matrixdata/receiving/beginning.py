@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from matrixdata.errors import MatrixDataError
 from matrixdata.model import Position
@@ -23,8 +25,7 @@ Start = Literal["new", "all"] | Position | datetime
 _BEFORE_ALL = -(2**62)
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """What a subscription reads from."""
 
     rooms: Rooms

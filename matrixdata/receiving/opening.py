@@ -5,8 +5,10 @@ Nothing that came encrypted raises: it is readable, or there is a reason why not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.carrier.audience import ENCRYPTED
 from matrixdata.encryption.port import Clear, Session, Undecryptable
@@ -26,8 +28,7 @@ _LONGEST_TYPE = 255
 _ASKED_FOR = frozenset({"no_key", "withheld", "too_early"})
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """An event that came encrypted.
 
     Attributes:

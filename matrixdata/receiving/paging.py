@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.errors import MatrixDataError, PaginationLoop, Unknown
 from matrixdata.protocol.requests import messages
@@ -19,8 +20,7 @@ log = logging.getLogger("matrixdata.receiving")
 _EMPTY_PAGES = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A page that has events, or the last one.
 
     Attributes:

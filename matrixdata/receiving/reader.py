@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from matrixdata.model import Invalid, Position, Record, Redacted
 from matrixdata.model.member import event_of, split_key

@@ -6,7 +6,6 @@ joined again, and once a minute before a process that does not follow the room w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,8 +38,7 @@ _BELIEVED = 1_000_000
 _ASKED_LATELY = 60_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What the replica says of us and a room.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.model.session import Session
 from matrixdata.replica.moving import move
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from matrixdata.replica.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """How far a subscription has read.
 
     Attributes:

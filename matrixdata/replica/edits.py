@@ -6,7 +6,6 @@ kept beside it for the day the edit is redacted. Edits are rows of their own and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 _COLUMNS = "id, event_id, sender, type, content, origin_time, value, time, schema, sealed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Original:
+class _Original(msgspec.Struct, frozen=True):
     key: int
     sender: str
     type: str
@@ -31,8 +29,7 @@ class _Original:
     sealed: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Edit:
+class _Edit(msgspec.Struct, frozen=True):
     key: int
     event_id: str
     sender: str

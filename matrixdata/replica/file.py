@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from matrixdata.errors import StoreCorrupt, StoreFull, Unsupported
 from matrixdata.replica import files
@@ -26,8 +27,7 @@ _BUDGET = 0.5
 _STEPS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFile:
+class StoreFile(msgspec.Struct, frozen=True):
     """Where a database lives and what is promised of it.
 
     Attributes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
+
+import msgspec
 
 from matrixdata.model.expression import And, Compare, Exists, Expression, In, Not, Operand, Operator, Or
 from matrixdata.model.paths import Path
@@ -31,8 +32,7 @@ _SLACK = 1e-12
 """SQLite may read a decimal fraction some units in the last place off, depending on version and platform."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqliteFilter:
+class SqliteFilter(msgspec.Struct, frozen=True):
     """A test for a WHERE clause over the table `e`.
 
     Attributes:
@@ -46,14 +46,12 @@ class SqliteFilter:
     exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Sql:
+class _Sql(msgspec.Struct, frozen=True):
     text: str
     parameters: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Test:
+class _Test(msgspec.Struct, frozen=True):
     """`must` implies the test, the test implies `may`; one object where they are the same."""
 
     may: _Sql

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal, cast
+
+import msgspec
 
 Replica = Literal["full", "none"]
 OnFull = Literal["refuse", "drop_oldest"]
@@ -16,8 +17,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmg]i?)?b?\s*", re.IGNORECASE)
 _PAGE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
+class Footprint(msgspec.Struct, frozen=True):
     """What a store may keep.
 
     Attributes:

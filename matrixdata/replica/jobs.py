@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.errors import Conflict
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from matrixdata.replica.outbox_item import OutboxItem
 
 
-@dataclass(frozen=True, slots=True)
-class JobRows:
+class JobRows(msgspec.Struct, frozen=True):
     """Rows that one commit accepts for a job.
 
     Attributes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
+
+import msgspec
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 _NOTHING = ("", 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """What a database lacks of what was committed to it.
 
     Attributes:

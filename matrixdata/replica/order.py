@@ -8,8 +8,9 @@ stays where it is. Runs inside a transaction.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.model.member import BEHIND
 from matrixdata.replica.inserting import insert
@@ -25,8 +26,7 @@ _ASIDE = -(1 << 62)
 _FAR = 1 << 61
 
 
-@dataclass(frozen=True, slots=True)
-class Arranged:
+class Arranged(msgspec.Struct, frozen=True):
     """What putting one page in order did.
 
     Attributes:
@@ -88,8 +88,7 @@ def _up_to_known(walk: list[EventRow], here: Collection[str]) -> list[EventRow]:
     return walk[: known[-1] + 1] if known else []
 
 
-@dataclass(frozen=True, slots=True)
-class Uncompared:
+class Uncompared(msgspec.Struct, frozen=True):
     """What of a room's order was not compared with that of /messages yet.
 
     Attributes:
@@ -121,8 +120,7 @@ def uncompared(c: sqlite3.Connection, room_id: str, home: str) -> Uncompared:
     return Uncompared(events, bool(foreign), compared)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(msgspec.Struct, frozen=True):
     """Rows to be put side by side, oldest first, between two positions that are taken (or None: nothing there)."""
 
     rows: list[EventRow]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 
@@ -65,8 +63,7 @@ class OutboxItem(msgspec.Struct, frozen=True):
         return self.id if self.turn is None else self.turn
 
 
-@dataclass(frozen=True, slots=True)
-class Echo:
+class Echo(msgspec.Struct, frozen=True):
     """An event of ours seen in the replica, sent from here or from another device.
 
     Attributes:

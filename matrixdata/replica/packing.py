@@ -7,7 +7,6 @@ stay, for whoever waits for one of them, and fare as the batch does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -34,8 +33,7 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
     schema: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
+class Packing(msgspec.Struct, frozen=True):
     """What batches are made with.
 
     Attributes:

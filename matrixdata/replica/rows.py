@@ -89,8 +89,7 @@ class StateRow(msgspec.Struct, frozen=True):
     redacted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RoomChange:
+class RoomChange(msgspec.Struct, frozen=True):
     """What one sync response changes in one room.
 
     Attributes:
@@ -108,8 +107,7 @@ class RoomChange:
     membership: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GapRow:
+class GapRow(msgspec.Struct, frozen=True):
     """A stretch of history not fetched yet.
 
     Attributes:
@@ -142,8 +140,7 @@ class Applied:
     unscrubbed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LostRecord:
+class LostRecord(msgspec.Struct, frozen=True):
     """A record of our own that the server acknowledged and no longer has.
 
     Attributes:
@@ -190,8 +187,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     sealed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEntry:
+class FeedEntry(msgspec.Struct, frozen=True):
     """One change of the feed, with the event it is about as it is now.
 
     Attributes:
@@ -216,8 +212,7 @@ class FeedEntry:
     first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FeedPage:
+class FeedPage(msgspec.Struct, frozen=True):
     """A part of one room's feed, read at one moment.
 
     Attributes:

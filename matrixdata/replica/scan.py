@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from matrixdata.replica.failures import Damaged
 from matrixdata.replica.rows import StoredEvent
@@ -68,8 +70,7 @@ def _sound(rows: Sequence[Any]) -> list[tuple[Any, ...]]:
     return [row[:-1] for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Which records to read.
 
     Attributes:

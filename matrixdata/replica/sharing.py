@@ -5,8 +5,9 @@ Everything here is of one epoch: a new leader starts with nothing, and the other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from matrixdata.replica.watch import Watch
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 _KEPT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """How the leader is doing.
 
     Attributes:
@@ -38,8 +38,7 @@ class Shared:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What the leader found out: that an outage is over, or that the server forgot events of a room.
 
     Attributes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 from matrixdata.errors import MatrixDataError, NotSent, RateLimited, Unknown
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("matrixdata.transport")
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """Waits between attempts, in seconds: doubling from `first`, at most `most`, each jittered by a half.
 
     Full doubling without jitter makes every client that lost the same server return at the same instant.

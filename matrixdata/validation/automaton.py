@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from matrixdata.validation.charset import Ranges, contains
 from matrixdata.validation.pattern import Branch, Chars, Node, PatternError, Repeat, Sequence, parse, spelled
 
@@ -18,8 +20,7 @@ MAX_JUMPS = 100
 _MAX_KNOWN: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """A piece of the automaton: which places it starts and ends at, as bits, and whether it can be empty."""
 
     empty: bool

@@ -5,8 +5,9 @@ Parses a pattern into a small tree and says by name what is outside. Does not ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from matrixdata.validation import charset
 from matrixdata.validation.charset import Ranges
@@ -23,29 +24,25 @@ class PatternError(ValueError):
     """The pattern is outside the profile; the message says what and what to write instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chars:
+class Chars(msgspec.Struct, frozen=True):
     """One character out of a set."""
 
     ranges: Ranges
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True):
     """One after the other; empty matches the empty text."""
 
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """Any one of several."""
 
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(msgspec.Struct, frozen=True):
     """`low` to `high` times; `high` None is without end."""
 
     item: Node
@@ -56,8 +53,7 @@ class Repeat:
 Node: TypeAlias = "Chars | Sequence | Choice | Repeat"
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True):
     """One alternative of the whole pattern, and whether `^` and `$` tie it to the ends of the text."""
 
     at_start: bool
