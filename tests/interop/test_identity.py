@@ -171,3 +171,26 @@ def test_a_key_file_goes_both_ways_with_nio(peers: Peers, server: TestServer, tm
     (tmp_path / "ours.txt").write_text(quicker)
     nio.run(nio.client.import_keys(str(tmp_path / "ours.txt"), "battery staple"))
     assert nio.again(sent.event_id)["content"]["value"] == {"n": 2}
+
+
+def test_keys_of_a_file_go_both_ways_with_js(peers: Peers, server: TestServer, tmp_path: Path) -> None:
+    """Policy "all": its device is not signed. The file itself is left to those around it; js takes what is in one."""
+    name = server.name("both")
+    js = peers.js(name)
+    room = js.create()
+    js.send(room, record({"n": 1}))
+    ours = server.connect(name)
+    readings = ours.collection(room, trust="all")
+    assert values(readings) == []
+    theirs = written(
+        js.call("export_keys")["keys"], "correct horse", salt=os.urandom(16), iv=os.urandom(16), rounds=1_000
+    )
+    (tmp_path / "theirs.txt").write_text(theirs)
+    assert ours.keys.import_file(tmp_path / "theirs.txt", "correct horse") == 1
+    wait_until(lambda: values(readings) == [{"n": 1}])
+    notes = ours.create_collection("notes")  # js's device, unsigned, gets no key to it
+    sent = notes.publish({"n": 2})
+    wait_until(lambda: js.call("knows", room_id=notes.room_id)["encrypted"])
+    ours.keys.export_file(tmp_path / "ours.txt", "battery staple")
+    js.call("import_keys", keys=read((tmp_path / "ours.txt").read_text(), "battery staple"))
+    assert js.event(notes.room_id, sent.event_id)["content"]["value"] == {"n": 2}
