@@ -66,8 +66,8 @@ def test_a_record_redacted_after_it_was_read_leaves_every_file_of_sender_and_rea
 
 @fault("F22", broken=NOT_TRIED_AGAIN)
 def test_what_a_reader_kept_in_the_files_leaves_them_as_soon_as_nobody_reads(server, place):
-    name = server.name("bob")
-    client = server.connect(name)
+    name, network = server.name("bob"), server.proxy()
+    client = server.connect(name, url=network.url)
     notes = client.create_collection("notes", encrypted=False)
     receipt = notes.publish({"note": CANARY * 40}, wait="synced")
     assert notes.query().count() == 1
@@ -76,6 +76,7 @@ def test_what_a_reader_kept_in_the_files_leaves_them_as_soon_as_nobody_reads(ser
         reader.execute("SELECT count(*) FROM event").fetchone()
         server.raw(name).redact(notes.room_id, receipt.event_id)
         wait_until(lambda: notes.query().count() == 0)
+        network.down()  # or the next response would see to it
         assert traces(place / name)
     wait_until(lambda: traces(place / name) == [])
 
