@@ -123,6 +123,10 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.member)
     @rule(temp=st.floats(-50, 50, allow_nan=False))
     def publish(self, temp):
+        self.write(temp)
+
+    def write(self, temp=21.5):
+        """Also before whatever else happens: Hypothesis may leave any one rule out of all its examples."""
         uid = f"u{self.published}"
         self.published += 1
         assert self.tell("publish", uid, temp) in {"queued", "sent", "synced"}
@@ -159,6 +163,8 @@ class World(RuleBasedStateMachine):
     def lose_the_network(self):
         self.network.down()
         self.up = False
+        if self.member:
+            self.write()
 
     @precondition(lambda self: not self.up)
     @rule()
@@ -168,6 +174,8 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def kill_the_writer(self):
+        if self.member:
+            self.write()
         self.end()
         self.start()
 
@@ -175,6 +183,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def kick(self):
         """Once nothing is under way: what becomes of the rest is another test's."""
+        self.write()
         self.drain()
         self.chief.kick(self.room_id, self.user_id)
         self.member = False
@@ -193,6 +202,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def upgrade(self):
         """What is not sent yet goes to the new room; during an outage that may be anything."""
+        self.write()
         if self.up:
             self.drain()
         new_room_id = upgraded(self.chief, self.room_id, "12")
@@ -207,6 +217,8 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def kill_the_server(self):
+        if self.member:
+            self.write()
         os.kill(self.server.address.pid, signal.SIGKILL)
         self.server.address = homeserver.start(self.server.address.directory, owned=True)
         self.network.target = self.steady.target = self.server.url
