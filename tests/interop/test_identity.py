@@ -144,6 +144,11 @@ def test_what_we_backed_up_js_reads_with_the_recovery_key_alone(peers: Peers, se
     assert js.call("device", user_id=js.user_id, device_id=js.device_id)["cross_signed"]
 
 
+def quick_file(keys: list[Any], passphrase: str) -> str:
+    """A key file of few rounds: nio takes half a minute for as many as we do."""
+    return written(keys, passphrase, salt=os.urandom(16), iv=os.urandom(16), rounds=1_000)
+
+
 def test_a_key_file_goes_both_ways_with_nio(peers: Peers, server: TestServer, tmp_path: Path) -> None:
     """Policy "all": nio has no cross-signing."""
     name = server.name("both")
@@ -161,14 +166,8 @@ def test_a_key_file_goes_both_ways_with_nio(peers: Peers, server: TestServer, tm
     wait_until(lambda: sent.event_id in nio.events)
     assert nio.events[sent.event_id]["failure"] is not None
     ours.keys.export_file(tmp_path / "ours.txt", "battery staple")
-    quicker = written(  # nio takes half a minute for as many rounds as we do
-        read((tmp_path / "ours.txt").read_text(), "battery staple"),
-        "battery staple",
-        salt=os.urandom(16),
-        iv=os.urandom(16),
-        rounds=1_000,
-    )
-    (tmp_path / "ours.txt").write_text(quicker)
+    keys = read((tmp_path / "ours.txt").read_text(), "battery staple")
+    (tmp_path / "ours.txt").write_text(quick_file(keys, "battery staple"))
     nio.run(nio.client.import_keys(str(tmp_path / "ours.txt"), "battery staple"))
     assert nio.again(sent.event_id)["content"]["value"] == {"n": 2}
 
@@ -182,10 +181,7 @@ def test_keys_of_a_file_go_both_ways_with_js(peers: Peers, server: TestServer, t
     ours = server.connect(name)
     readings = ours.collection(room, trust="all")
     assert values(readings) == []
-    theirs = written(
-        js.call("export_keys")["keys"], "correct horse", salt=os.urandom(16), iv=os.urandom(16), rounds=1_000
-    )
-    (tmp_path / "theirs.txt").write_text(theirs)
+    (tmp_path / "theirs.txt").write_text(quick_file(js.call("export_keys")["keys"], "correct horse"))
     assert ours.keys.import_file(tmp_path / "theirs.txt", "correct horse") == 1
     wait_until(lambda: values(readings) == [{"n": 1}])
     notes = ours.create_collection("notes")  # js's device, unsigned, gets no key to it
